@@ -1,0 +1,36 @@
+//! A record: an event, or a piece of the hub's own state, as the log stores it.
+
+use bytes::Bytes;
+
+/// What one append writes: Kafka's key, value and headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Decides the partition, and the identity under compaction.
+    pub key: Option<Bytes>,
+    /// The body; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Named values beside the body, in order; names may repeat.
+    pub headers: Vec<Header>,
+}
+
+/// One record header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The name, as Kafka keeps it: text.
+    pub name: String,
+    /// The value: bytes.
+    pub value: Bytes,
+}
+
+impl Record {
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().find(|header| header.name == name).map(|header| &header.value)
+    }
+
+    /// How many bytes of keys, values and headers this record carries.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|h| h.name.len() + h.value.len()).sum();
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + headers
+    }
+}
