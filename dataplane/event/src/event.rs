@@ -1,6 +1,9 @@
 //! An event: what a producer says happened, as CloudEvents 1.0 describes it.
 
 use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::{attributes, invalid::Invalid};
 
 /// A checked CloudEvent.
 ///
@@ -25,7 +28,8 @@ pub struct Event {
     pub dataschema: Option<String>,
     /// Extension attributes in the order they came, names lower case and unique.
     pub extensions: Vec<(String, String)>,
-    /// The payload; `None` when the event carries no data at all.
+    /// The payload; `None` when the event carries no data at all. Never empty in an event that was decoded: binary
+    /// modes cannot tell empty data from none, so every codec reads and writes empty data as none.
     pub data: Option<Bytes>,
 }
 
@@ -38,5 +42,37 @@ impl Event {
     /// The key whose events are kept in order: the `partitionkey` extension.
     pub fn partition_key(&self) -> Option<&str> {
         self.extension("partitionkey")
+    }
+
+    /// All attributes but `specversion`, core ones first. An extension whose name no codec could carry, which no decoded
+    /// event has, is left out.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let required = [("id", &self.id), ("source", &self.source), ("type", &self.kind)];
+        let optional = [
+            ("subject", &self.subject),
+            ("time", &self.time),
+            ("datacontenttype", &self.datacontenttype),
+            ("dataschema", &self.dataschema),
+        ];
+        let extensions = self.extensions.iter().filter(|(name, _)| attributes::is_extension_name(name));
+        let core = required.into_iter().map(|(name, value)| (name, value.as_str()));
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        core.chain(optional).chain(extensions.map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// How large this event is, for limits: the bytes of names and values of its attributes, and of its data.
+    pub fn size(&self) -> usize {
+        let attributes: usize = self.attributes().map(|(name, value)| name.len() + value.len()).sum();
+        attributes + self.data.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Holds the attributes against the specification and our limits. Every decoded event has passed this.
+    pub fn check(&self) -> Result<(), Invalid> {
+        attributes::check(self)
+    }
+
+    /// A new id, unique and growing with time: a version 7 UUID.
+    pub fn new_id() -> String {
+        Uuid::now_v7().to_string()
     }
 }

@@ -4,11 +4,21 @@
 //! could have written it, and the forms a target receives. This crate does no I/O and knows neither topics, routes nor
 //! Kubernetes; whatever it accepts, it gives back unchanged.
 //!
-//! - [`event`]: the event and the rules its attributes obey
+//! - [`event`]: the event and what can be asked of it
+//! - [`attributes`]: the rules that its attributes obey
+//! - [`invalid`]: why something is not an event
+//! - [`http`], [`json`], [`kafka`]: the CloudEvents forms that are read and written
 //! - [`record`]: keys, values and headers, as stored in the log
 
+pub mod attributes;
+mod draft;
 pub mod event;
+pub mod http;
+pub mod invalid;
+pub mod json;
+pub mod kafka;
 pub mod record;
 
 pub use event::Event;
+pub use invalid::{Invalid, Reason};
 pub use record::{Header, Record};
