@@ -1,0 +1,97 @@
+//! Every check there is, in one command: what the README names and what `.ci/run` calls. Does I/O.
+//!
+//! One profile, one feature set, one target folder: everything is built once and every step uses it. The cheap steps come
+//! first; the first step that fails is the last.
+//!
+//! - [`tools`]: what is installed when it is missing
+//! - [`tally`]: how many tests passed, from the runner's own lines
+
+mod tally;
+mod tools;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use self::tally::Tally;
+use crate::{cargo, tidy};
+
+/// Runs every step.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let started = Instant::now();
+    let mut deny = PathBuf::new();
+    let mut tally = Tally::default();
+
+    step("tools", || {
+        tools::strace()?;
+        tools::toolchain(root)?;
+        deny = tools::cargo_deny(root)?;
+        Ok(())
+    })?;
+    step("format", || succeed(cargo::command(root, &["fmt", "--all", "--check"])))?;
+    step("tidy", || tidy::run(root))?;
+    step("build", || succeed(cargo::command(root, &["build", "--release", "--workspace", "--all-targets"])))?;
+    step("clippy", || succeed(clippy(root)))?;
+    let tests = step("tests", || run_tests(root, &mut tally));
+    let outcome =
+        tests.and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
+
+    println!("\n{tally} in {}", seconds(started));
+    outcome
+}
+
+/// Says what is done, does it, and says how long it took or that it failed.
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("\n=== {name} ===");
+    let started = Instant::now();
+    work().with_context(|| format!("cargo xtask test failed at: {name}"))?;
+    println!("--- {name}: ok, {}", seconds(started));
+    Ok(())
+}
+
+fn clippy(root: &Path) -> Command {
+    cargo::command(root, &["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+}
+
+fn check_licences(root: &Path, deny: &Path) -> Command {
+    let mut command = Command::new(deny);
+    command.args(["check", "bans", "licenses", "sources"]).current_dir(root);
+    command
+}
+
+/// Runs all tests, however many fail, shows what the runner says and counts its verdicts.
+fn run_tests(root: &Path, tally: &mut Tally) -> Result<()> {
+    let mut command = cargo::command(root, &["test", "--release", "--workspace", "--no-fail-fast"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("run cargo test")?;
+    let output = child.stdout.take().expect("the standard output was asked for");
+    let mut ours = std::io::stdout().lock();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("read what the tests say")?;
+        tally.hear(&String::from_utf8_lossy(&line));
+        ours.write_all(&line).and_then(|()| ours.write_all(b"\n")).context("show what the tests say")?;
+    }
+    let status = child.wait().context("wait for cargo test")?;
+    ensure!(status.success(), "tests failed ({status})");
+    ensure!(tally.passed > 0, "no test ran");
+    Ok(())
+}
+
+fn succeed(mut command: Command) -> Result<()> {
+    let name = format!("{} {}", command.get_program().display(), words(&command));
+    let status = command.status().with_context(|| format!("run {name}"))?;
+    ensure!(status.success(), "{name} failed ({status})");
+    Ok(())
+}
+
+fn words(command: &Command) -> String {
+    command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+fn seconds(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
+}

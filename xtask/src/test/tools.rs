@@ -1,0 +1,101 @@
+//! What the checks need and a machine may lack: it is installed where that is possible, and named where it is not.
+//! Does I/O.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::succeed;
+use crate::cargo;
+
+/// The version that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Makes sure of strace, by which the tests see that no acknowledgement leaves before its data is on the disk.
+pub(crate) fn strace() -> Result<()> {
+    if answers("strace", "-V") {
+        return Ok(());
+    }
+    let may_install = answers("apt-get", "--version") && runs_as_root();
+    ensure!(
+        may_install,
+        "strace is missing: install it with the system's package manager, then run this again"
+    );
+    println!("strace is missing: installing it");
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["install", "--yes", "--no-install-recommends", "strace"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        succeed(command)
+    };
+    // Package lists that are missing or old are the usual reason for a first failure.
+    install().or_else(|_| {
+        let mut update = Command::new("apt-get");
+        update.arg("update");
+        succeed(update)?;
+        install()
+    })?;
+    ensure!(answers("strace", "-V"), "strace was installed and does not run");
+    Ok(())
+}
+
+/// Makes sure of rustfmt and clippy.
+pub(crate) fn toolchain(root: &Path) -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if quietly(&mut cargo::command(root, &[subcommand, "--version"])) {
+            continue;
+        }
+        println!("{component} is missing: installing it");
+        let mut command = Command::new("rustup");
+        command.args(["component", "add", component]);
+        succeed(command).with_context(|| format!("{component} is missing: install it beside cargo"))?;
+    }
+    Ok(())
+}
+
+/// Makes sure of cargo-deny, in a cache of ours so that neither another version nor another checkout matters.
+pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    let folder = cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = folder.join("bin").join("cargo-deny");
+    if quietly(Command::new(&program).arg("--version")) {
+        return Ok(program);
+    }
+    println!(
+        "cargo-deny {CARGO_DENY} is missing: building it once, which takes minutes, into {}",
+        folder.display()
+    );
+    let build = folder.join("build");
+    let mut command =
+        cargo::command(root, &["install", "--locked", "--force", "cargo-deny", "--version", CARGO_DENY]);
+    command.arg("--root").arg(&folder).arg("--target-dir").arg(&build);
+    succeed(command)?;
+    fs::remove_dir_all(&build).with_context(|| format!("remove {}", build.display()))?;
+    ensure!(quietly(Command::new(&program).arg("--version")), "cargo-deny was installed and does not run");
+    Ok(program)
+}
+
+fn cache() -> Result<PathBuf> {
+    let given = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let Some(caches) = given.or_else(|| Some(env::home_dir()?.join(".cache"))) else {
+        bail!("there is no home folder to keep tools in: set XDG_CACHE_HOME")
+    };
+    Ok(caches.join("evhub").join("tools"))
+}
+
+fn answers(program: &str, argument: &str) -> bool {
+    quietly(Command::new(program).arg(argument))
+}
+
+/// Whether a command runs and ends well; what it says is not shown.
+fn quietly(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn runs_as_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}

@@ -1,0 +1,57 @@
+//! The files of the tree, as text. Does I/O.
+//!
+//! The folders are walked rather than asked of git, so that an unpacked archive is checked too, and a file is checked
+//! before it is added.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+/// Neither ours nor worth a look.
+const SKIPPED: [&str; 4] = [".git", "target", ".evhub", "proptest-regressions"];
+
+/// One text file.
+pub(crate) struct File {
+    /// From the workspace's folder, with slashes.
+    pub path: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl File {
+    /// Whether the name ends so.
+    pub(crate) fn is(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|found| found == extension)
+    }
+
+    /// The lines, counted from 1.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+}
+
+/// Every text file below the folder, sorted by path.
+pub(crate) fn read(root: &Path) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    walk(root, "", &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("read the folder {}", folder.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            if !SKIPPED.contains(&name.as_str()) {
+                walk(&entry.path(), &format!("{path}/"), files)?;
+            }
+        } else if kind.is_file() && name != "Cargo.lock" {
+            let bytes = fs::read(entry.path()).with_context(|| format!("read {path}"))?;
+            files.extend(String::from_utf8(bytes).ok().map(|text| File { path, text }));
+        }
+    }
+    Ok(())
+}
