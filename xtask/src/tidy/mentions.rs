@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     fn problems(path: &str, text: &str) -> Vec<Problem> {
-        check(&[File { path: path.to_owned(), text: text.to_owned() }])
+        check(&[File::new(path.to_owned(), text.to_owned())])
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     fn found(path: &str, text: &str) -> usize {
-        check(&[File { path: path.to_owned(), text: text.to_owned() }]).len()
+        check(&[File::new(path.to_owned(), text.to_owned())]).len()
     }
 
     #[test]

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> File {
-        File { path: path.to_owned(), text: text.to_owned() }
+        File::new(path.to_owned(), text.to_owned())
     }
 
     fn found(page: &str) -> Vec<String> {

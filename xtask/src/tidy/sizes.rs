@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: String) -> File {
-        File { path: path.to_owned(), text }
+        File::new(path.to_owned(), text)
     }
 
     fn lines(n: usize) -> String {

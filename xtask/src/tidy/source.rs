@@ -16,15 +16,38 @@ pub(crate) struct Function {
     pub length: usize,
 }
 
-/// Whether the whole file is a test.
-pub(crate) fn is_test(path: &str) -> bool {
+/// Whether a file of this path is a test, whatever declares it.
+pub(crate) fn is_place_of_tests(path: &str) -> bool {
     let mut parts = path.split('/').rev();
     parts.next() == Some("tests.rs") || parts.any(|folder| matches!(folder, "tests" | "benches"))
 }
 
+/// Marks the files of modules that are declared as tests: `#[cfg(test)]` before `mod name;`.
+pub(crate) fn mark_test_modules(files: &mut [File]) {
+    let declared: Vec<String> = files.iter().filter(|file| file.is("rs")).flat_map(test_modules).collect();
+    for file in files {
+        let module = file.path.trim_end_matches(".rs");
+        let is_below = |test: &String| {
+            module.strip_prefix(test).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        file.is_test |= declared.iter().any(is_below);
+    }
+}
+
+/// The paths, without an ending, of the test modules that a file declares.
+fn test_modules(file: &File) -> Vec<String> {
+    let module = file.path.trim_end_matches(".rs");
+    let (folder, name) = module.rsplit_once('/').unwrap_or(("", module));
+    let folder = if matches!(name, "lib" | "main" | "mod") { folder } else { module };
+    let lines: Vec<&str> = file.text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]" && is_module(pair[1]));
+    let names = declared.filter_map(|pair| pair[1].strip_suffix(';')?.rsplit(' ').next());
+    names.map(|name| format!("{folder}/{name}")).collect()
+}
+
 /// The lines that are no test, with their numbers.
 pub(crate) fn outside_tests(file: &File) -> impl Iterator<Item = (usize, &str)> {
-    let lines: Vec<(usize, &str)> = if is_test(&file.path) { Vec::new() } else { file.lines().collect() };
+    let lines: Vec<(usize, &str)> = if file.is_test { Vec::new() } else { file.lines().collect() };
     let mut kept = Vec::with_capacity(lines.len());
     let mut at = 0;
     while at < lines.len() {
@@ -94,7 +117,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> File {
-        File { path: "a/src/b.rs".to_owned(), text: text.to_owned() }
+        File::new("a/src/b.rs".to_owned(), text.to_owned())
     }
 
     #[test]
@@ -115,11 +138,33 @@ mod tests {
     #[test]
     fn test_files_are_known_by_their_place() {
         for path in ["a/src/tests.rs", "a/tests/b.rs", "a/src/tests/b.rs", "a/benches/b.rs"] {
-            assert!(is_test(path), "{path}");
+            assert!(is_place_of_tests(path), "{path}");
         }
         for path in ["a/src/test.rs", "a/src/latests.rs", "e2e/src/check.rs"] {
-            assert!(!is_test(path), "{path}");
+            assert!(!is_place_of_tests(path), "{path}");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_test_module_are_tests() {
+        let declaration = "//! A.\n#[cfg(test)]\nmod model;\nmod models;\n";
+        let paths = [
+            "a/src/lib.rs",
+            "a/src/b.rs",
+            "a/src/model.rs",
+            "a/src/b/model/mod.rs",
+            "a/src/models.rs",
+            "a/src/model/x.rs",
+        ];
+        let text = |path: &str| {
+            if path.ends_with("src/lib.rs") || path.ends_with("/b.rs") { declaration } else { "//!" }
+        };
+        let mut files: Vec<File> =
+            paths.iter().map(|path| File::new((*path).to_owned(), text(path).to_owned())).collect();
+        mark_test_modules(&mut files);
+        let tests: Vec<&str> =
+            files.iter().filter(|file| file.is_test).map(|file| file.path.as_str()).collect();
+        assert_eq!(tests, ["a/src/model.rs", "a/src/b/model/mod.rs", "a/src/model/x.rs"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
+use super::source;
+
 /// Neither ours nor worth a look.
 const SKIPPED: [&str; 4] = [".git", "target", ".evhub", "proptest-regressions"];
 
@@ -16,9 +18,17 @@ pub(crate) struct File {
     pub path: String,
     /// All of it.
     pub text: String,
+    /// Whether all of it is a test.
+    pub is_test: bool,
 }
 
 impl File {
+    /// A file that is known to be a test by its place alone.
+    pub(crate) fn new(path: String, text: String) -> Self {
+        let is_test = source::is_place_of_tests(&path);
+        Self { path, text, is_test }
+    }
+
     /// Whether the name ends so.
     pub(crate) fn is(&self, extension: &str) -> bool {
         Path::new(&self.path).extension().is_some_and(|found| found == extension)
@@ -35,6 +45,7 @@ pub(crate) fn read(root: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     walk(root, "", &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    source::mark_test_modules(&mut files);
     Ok(files)
 }
 
@@ -50,7 +61,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<()> {
             }
         } else if kind.is_file() && name != "Cargo.lock" {
             let bytes = fs::read(entry.path()).with_context(|| format!("read {path}"))?;
-            files.extend(String::from_utf8(bytes).ok().map(|text| File { path, text }));
+            files.extend(String::from_utf8(bytes).ok().map(|text| File::new(path, text)));
         }
     }
     Ok(())

@@ -48,10 +48,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<String> {
-        check(&[File { path: "a.md".to_owned(), text: text.to_owned() }])
-            .iter()
-            .map(Problem::to_string)
-            .collect()
+        check(&[File::new("a.md".to_owned(), text.to_owned())]).iter().map(Problem::to_string).collect()
     }
 
     #[test]
