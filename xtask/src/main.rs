@@ -11,9 +11,12 @@ mod test;
 mod tidy;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use anyhow::{Context, Result};
 
 const HELP: &str = "\
 usage: cargo xtask <command>
@@ -25,11 +28,11 @@ usage: cargo xtask <command>
 ";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["tidy"] => tidy::run(&root()),
-        ["test"] => test::run(&root()),
-        ["crds"] => crds::run(&root()),
+        ["tidy"] => root().and_then(|root| tidy::run(&root)),
+        ["test"] => root().and_then(|root| test::run(&root)),
+        ["crds"] => root().and_then(|root| crds::run(&root)),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
@@ -48,7 +51,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace's folder: the one that holds ours.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+/// The workspace's folder: the one that holds ours. Asked of cargo at run time, because two checkouts that share a target
+/// folder share this program too.
+fn root() -> Result<PathBuf> {
+    let ours = env::var_os("CARGO_MANIFEST_DIR").context("find the workspace: run this as `cargo xtask`")?;
+    Ok(Path::new(&ours).parent().context("find the workspace: xtask lies in no folder")?.to_owned())
 }
