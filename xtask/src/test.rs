@@ -41,7 +41,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let outcome =
         tests.and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
 
-    println!("\n{tally} in {}", seconds(started));
+    println!("\nall in all {}\n{tally}", seconds(started));
     outcome
 }
 
