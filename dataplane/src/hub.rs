@@ -10,6 +10,8 @@ use evhub_journal::Journal;
 use evhub_routing::{Name, Snapshot};
 use tokio::sync::watch;
 
+use crate::{ingest::Door, meters::Meters};
+
 /// Handed to ingest, api, admin and workers alike; cheap to clone.
 #[derive(Clone)]
 pub struct Hub<J: Journal> {
@@ -19,11 +21,65 @@ pub struct Hub<J: Journal> {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// How each Processor is doing.
     pub board: Board,
+    /// Who waits for an inbox to appear.
+    pub inboxes: Inboxes,
+    /// What the surfaces count.
+    pub meters: Meters,
+    /// How many bytes of events may be on their way to the log at once, over all listeners.
+    pub door: Door,
 }
 
 /// The progress of every Processor that runs here.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Mutex<BTreeMap<Name, Arc<Progress>>>>);
+
+/// Tells a Processor's worker that the Processor's inbox topic has been made. The topic itself is the truth; this only
+/// spares the worker from asking for it again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Inboxes(Arc<Mutex<BTreeMap<Name, watch::Sender<bool>>>>);
+
+// === impl Hub ===
+
+impl<J: Journal> Hub<J> {
+    /// A hub over this log that runs what the snapshots say. The first snapshot counts as received only when its
+    /// generation is not the default one.
+    pub fn new(journal: J, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self {
+            journal,
+            snapshot,
+            board: Board::default(),
+            inboxes: Inboxes::default(),
+            meters: Meters::default(),
+            door: Door::default(),
+        }
+    }
+
+    /// What runs now. Never holds the watch's lock longer than this call.
+    pub fn running(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+}
+
+// === impl Inboxes ===
+
+impl Inboxes {
+    /// Says that this Processor's inbox topic exists.
+    pub fn made(&self, name: &Name) {
+        self.with(name, |sender| sender.send_replace(true));
+    }
+
+    /// Turns true when this Processor's inbox topic has been made here.
+    pub fn watch(&self, name: &Name) -> watch::Receiver<bool> {
+        self.with(name, watch::Sender::subscribe)
+    }
+
+    fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<bool>) -> T) -> T {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(false)))
+    }
+}
+
+// === impl Board ===
 
 impl Board {
     /// The progress of one Processor, made when it is first asked for.

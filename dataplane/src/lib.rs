@@ -4,7 +4,21 @@
 //! log by its traits and never sees the users' resources.
 //!
 //! - [`hub`]: what all surfaces share
+//! - [`server`]: HTTP connections, bounded in every phase
+//! - [`ingest`]: takes events
+//! - [`api`]: status, the log, dead letters and redrive, for tools
+//! - [`admin`]: is it alive, is it ready, what does it count, what does it run
+//! - [`problem`]: how every surface says no
+//! - [`meters`]: what every surface counts
 
+pub mod admin;
+pub mod api;
+mod backlog;
 pub mod hub;
+pub mod ingest;
+pub mod meters;
+pub mod problem;
+mod request;
+pub mod server;
 
 pub use hub::Hub;

@@ -71,6 +71,8 @@ pub struct Processor {
     pub state_topic: String,
     /// Where its dead letters go.
     pub dead_topic: String,
+    /// Where deliveries for this Processor alone are kept; the topic is made when first needed.
+    pub inbox_topic: String,
     /// What it subscribes to; every topic has the same number of partitions.
     pub routes: Vec<Route>,
     /// How many partitions each of those topics has.

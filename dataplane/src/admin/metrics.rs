@@ -1,0 +1,136 @@
+//! `/metrics`: the figures of this moment as Prometheus reads them. Reads the log's ends and commits.
+//!
+//! `docs/metrics.md` is the page of these names; a test holds the two together.
+
+use std::{fmt, sync::Arc, sync::atomic::Ordering::Relaxed};
+
+use evhub_dispatch::Progress;
+use evhub_journal::Journal;
+use evhub_routing::{Generation, Name};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::{Hub, backlog::Backlog};
+
+/// What a figure is called, what it says, and where it comes from.
+type Figure = (&'static str, &'static str, fn(&Processor) -> Option<i64>);
+
+const GAUGES: &[Figure] = &[
+    ("processor_listening", "Whether every partition assigned here has its start and its claim", |p| {
+        Some(i64::from(p.progress.listening.load(Relaxed)))
+    }),
+    ("processor_lag", "Offsets between what is committed and the ends of all partitions", |p| p.lag),
+    ("processor_in_flight", "Attempts under way here", |p| gauge(&p.progress.in_flight)),
+    ("processor_parked", "Deliveries parked here", |p| gauge(&p.progress.parked)),
+    ("processor_unresolved", "Records received here and not yet resolved", |p| gauge(&p.progress.unresolved)),
+    (
+        "processor_last_delivery_milliseconds",
+        "When an event was last delivered here, since the Unix epoch",
+        |p| Some(p.progress.last_delivery.load(Relaxed)).filter(|at| *at > 0),
+    ),
+];
+
+const COUNTERS: &[Figure] = &[
+    ("processor_attempts", "Attempts started", |p| gauge(&p.progress.attempts)),
+    ("processor_attempt_microseconds", "The sum of all attempts' durations", |p| {
+        gauge(&p.progress.attempt_micros)
+    }),
+    ("processor_delivered", "Events delivered", |p| gauge(&p.progress.delivered)),
+    ("processor_retried", "Failed attempts that are repeated", |p| gauge(&p.progress.retried)),
+    ("processor_dead_lettered", "Dead letters written", |p| gauge(&p.progress.dead_lettered)),
+    ("processor_poisoned", "Records that could not be read", |p| gauge(&p.progress.poisoned)),
+    ("processor_claims", "Claims acknowledged", |p| gauge(&p.progress.claims)),
+    ("processor_commits", "Commits acknowledged", |p| gauge(&p.progress.commits)),
+    ("processor_append_waits", "Waits because a record of ours could not be appended", |p| {
+        gauge(&p.progress.append_waits)
+    }),
+];
+
+/// What was true when somebody asked.
+#[derive(Debug)]
+struct Scrape {
+    generation: Generation,
+    door: (usize, usize),
+    processors: Vec<Processor>,
+}
+
+#[derive(Debug)]
+struct Processor {
+    name: Name,
+    progress: Arc<Progress>,
+    lag: Option<i64>,
+}
+
+/// The whole page.
+pub(super) async fn render<J: Journal>(hub: &Hub<J>) -> String {
+    let scrape = Scrape::take(hub).await;
+    let mut registry = Registry::with_prefix("evhub");
+    hub.meters.register(&mut registry);
+    registry.register_collector(Box::new(scrape));
+    let mut page = String::new();
+    encode(&mut page, &registry).expect("writing to a string cannot fail");
+    page
+}
+
+fn gauge(figure: &std::sync::atomic::AtomicU64) -> Option<i64> {
+    i64::try_from(Progress::get(figure)).ok()
+}
+
+// === impl Scrape ===
+
+impl Scrape {
+    async fn take<J: Journal>(hub: &Hub<J>) -> Self {
+        let snapshot = hub.running();
+        let mut processors = Vec::with_capacity(snapshot.processors.len());
+        for (name, processor) in &snapshot.processors {
+            let backlog = Backlog::of(&hub.journal, processor).await.ok().flatten();
+            let lag = backlog.and_then(|backlog| i64::try_from(backlog.lag()).ok());
+            processors.push(Processor { name: name.clone(), progress: hub.board.of(name), lag });
+        }
+        let door = (hub.door.in_flight(), hub.door.capacity());
+        Self { generation: snapshot.generation, door, processors }
+    }
+
+    fn whole(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (in_flight, capacity) = self.door;
+        let figures = [
+            ("snapshot_epoch", "Who said what runs here", self.generation.epoch),
+            ("snapshot_revision", "Which of its snapshots runs here", self.generation.revision),
+            ("ingest_in_flight_bytes", "Bytes of events on their way to the log", in_flight as u64),
+            ("ingest_in_flight_limit_bytes", "How many there may be", capacity as u64),
+        ];
+        for (name, help, value) in figures {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+
+    fn family(&self, encoder: &mut DescriptorEncoder<'_>, figure: &Figure, kind: MetricType) -> fmt::Result {
+        let (name, help, read) = figure;
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for processor in &self.processors {
+            let Some(value) = read(processor) else { continue };
+            let Name { namespace, name } = &processor.name;
+            let labels = [("namespace", namespace.as_str()), ("processor", name.as_str())];
+            let one = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => ConstCounter::new(u64::try_from(value).unwrap_or(0)).encode(one)?,
+                _ => ConstGauge::new(value).encode(one)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.whole(&mut encoder)?;
+        GAUGES.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Gauge))?;
+        COUNTERS.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Counter))
+    }
+}

@@ -1,0 +1,240 @@
+//! Redrive: dead letters delivered again, to their Processor alone. Reads the dead topic, appends to the inbox.
+//!
+//! The answer comes when every event is durable in the inbox, so it keeps what it says. Events keep their ids, their
+//! keys and, per key, their order. A replay that broke off may be repeated: what it had appended is then delivered
+//! twice.
+
+use std::collections::{HashMap, HashSet};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use bytes::Bytes;
+use evhub_event::{Header, Record, invalid::quote};
+use evhub_journal::{Journal, Place, TopicSettings, WriteError};
+use evhub_routing::Processor;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Api, letters::Letter};
+use crate::{
+    ingest::body::{self, Bound},
+    problem::{Problem, reason},
+    request::{Named, Query},
+};
+
+/// Names the dead letter that a redriven record was.
+const REPLAYED: &str = "evhub-replayed";
+/// What a derived topic's records may have beyond the largest event: attributes of ours and the log's own.
+const ENVELOPE: usize = 128 << 10;
+/// How many dead letters are read, and then appended, at once.
+const WINDOW: usize = 256;
+/// How many appends run at once: enough to share an fsync.
+const ABREAST: usize = 64;
+/// A list of ids is short; room for about 20,000 of them.
+const ORDER: Bound = Bound { bytes: 1 << 20, reason: reason::BODY_TOO_LARGE };
+
+/// What is to be replayed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Order {
+    #[serde(rename = "from")]
+    _from: Source,
+    ids: Option<HashSet<String>>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Deserialize)]
+enum Source {
+    Dead,
+}
+
+/// What was replayed.
+#[derive(Debug, Serialize)]
+pub(super) struct Replayed {
+    id: String,
+    matched: u64,
+}
+
+pub(super) async fn replay<J: Journal>(
+    State(api): State<Api<J>>,
+    Named(name): Named,
+    request: Request,
+) -> Result<(StatusCode, Json<Replayed>), Problem> {
+    let (parts, body) = request.into_parts();
+    let processor = match Query::read(&parts.uri, &[]).and_then(|_| api.processor(&name)) {
+        Ok(processor) => processor,
+        Err(problem) => return Err(body::discard(&parts.headers, body, problem).await),
+    };
+    if let Err(problem) = check_json(&parts.headers) {
+        return Err(body::discard(&parts.headers, body, problem).await);
+    }
+    let body = body::read(&parts.headers, body, ORDER, &mut api.hub.door.enter()).await?;
+    let order: Order = serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("the body is no replay order: {}", quote(&error.to_string()));
+        Problem::new(reason::INVALID_JSON, detail)
+    })?;
+    let running =
+        || Problem::new(reason::REPLAY_RUNNING, "wait for the replay of this Processor that is under way");
+    let right = api.letters.replay(&api.hub, &processor.dead_topic).ok_or_else(running)?;
+    // A caller that goes away does not leave half of what it ordered.
+    let task = tokio::spawn(async move {
+        let _right = right;
+        run(&api, &processor, &order).await
+    });
+    let given_up = |_| Problem::new(reason::INTERNAL, "the replay was given up").unknown();
+    let matched = task.await.map_err(given_up)??;
+    Ok((StatusCode::ACCEPTED, Json(Replayed { id: Uuid::now_v7().to_string(), matched })))
+}
+
+/// Only JSON, which no web page may send across origins unasked.
+fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    body::check_encoding(headers)?;
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = "send the order as application/json";
+    Err(Problem::new(reason::UNSUPPORTED_MEDIA_TYPE, detail).at("content-type"))
+}
+
+/// Replays what the order names, in dead-letter order; says how many that were.
+async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> Result<u64, Problem> {
+    let topic = &processor.dead_topic;
+    let end = api.letters.of(&api.hub, topic).await?.end();
+    let (mut from, mut matched) = (0, 0);
+    let mut ready = false;
+    loop {
+        let index = api.letters.of(&api.hub, topic).await?;
+        let (letters, next) = index.page(&api.hub.journal, topic, from, WINDOW).await?;
+        drop(index);
+        let wanted = |letter: &Letter| {
+            letter.at < end && order.ids.as_ref().is_none_or(|ids| ids.contains(&letter.story.id()))
+        };
+        let letters: Vec<Letter> = letters.into_iter().filter(wanted).collect();
+        if !letters.is_empty() && !order.dry_run {
+            if !ready {
+                open_inbox(api, processor).await?;
+                ready = true;
+            }
+            matched += append(api, processor, letters).await.map_err(|error| stopped(error, matched))?;
+        } else {
+            matched += letters.len() as u64;
+        }
+        match next {
+            Some(next) if next < end => from = next,
+            _ => return Ok(matched),
+        }
+    }
+}
+
+/// Makes the inbox when it is first needed, and tells the Processor's worker.
+async fn open_inbox<J: Journal>(api: &Api<J>, processor: &Processor) -> Result<(), Problem> {
+    let settings = TopicSettings {
+        partitions: processor.partitions,
+        max_record_bytes: processor.event_bytes + ENVELOPE,
+        compacted: false,
+        reserved: false,
+    };
+    api.hub.journal.ensure(&processor.inbox_topic, settings).await?;
+    api.hub.inboxes.made(&processor.name);
+    Ok(())
+}
+
+/// Appends letters; those of one key one after the other, the rest abreast.
+async fn append<J: Journal>(
+    api: &Api<J>,
+    processor: &Processor,
+    letters: Vec<Letter>,
+) -> Result<u64, WriteError> {
+    let count = letters.len() as u64;
+    let lanes = lanes(letters).into_iter().map(|lane| async move {
+        for record in lane {
+            api.hub.journal.append(&processor.inbox_topic, Place::ByKey, record).await?;
+        }
+        Ok(())
+    });
+    stream::iter(lanes).buffer_unordered(ABREAST).try_collect::<()>().await?;
+    Ok(count)
+}
+
+fn lanes(letters: Vec<Letter>) -> Vec<Vec<Record>> {
+    let mut keyed: HashMap<Bytes, Vec<Record>> = HashMap::new();
+    let mut lanes = Vec::new();
+    for letter in letters {
+        let record = redriven(letter);
+        match record.key.clone() {
+            Some(key) => keyed.entry(key).or_default().push(record),
+            None => lanes.push(vec![record]),
+        }
+    }
+    lanes.extend(keyed.into_values());
+    lanes
+}
+
+fn redriven(letter: Letter) -> Record {
+    let id = letter.story.id();
+    let mut record = letter.record;
+    record.headers.retain(|header| header.name != REPLAYED);
+    record.headers.push(Header { name: REPLAYED.to_owned(), value: Bytes::from(id) });
+    record
+}
+
+/// A replay that broke off: what was appended stays appended.
+fn stopped(error: WriteError, before: u64) -> Problem {
+    let problem = Problem::from(error);
+    let detail =
+        format!("{}; {before} dead letters, and perhaps some more, are replayed already", problem.detail);
+    Problem { detail, ..problem }.unknown()
+}
+
+#[cfg(test)]
+mod tests {
+    use evhub_dispatch::dead::{DeadLetter, Reason};
+
+    use super::*;
+
+    fn letter(at: u64, key: Option<&str>) -> Letter {
+        let story = DeadLetter {
+            topic: "t".to_owned(),
+            partition: 0,
+            offset: at,
+            processor_uid: "u".to_owned(),
+            generation: 1,
+            reason: Reason::MaxAttempts,
+            attempts: 1,
+            first_attempt: None,
+            last_attempt: None,
+            causes: Vec::new(),
+        };
+        let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        Letter { at, story, record: Record { key, ..Record::default() } }
+    }
+
+    #[test]
+    fn a_key_has_one_lane_and_no_key_has_its_own() {
+        let letters = [(1, Some("a")), (2, None), (3, Some("b")), (4, Some("a")), (5, None)];
+        let lanes = lanes(letters.into_iter().map(|(at, key)| letter(at, key)).collect());
+        let id = |record: &Record| String::from_utf8(record.header(REPLAYED).unwrap().to_vec()).unwrap();
+        let mut ids: Vec<Vec<String>> = lanes.iter().map(|lane| lane.iter().map(id).collect()).collect();
+        ids.sort();
+        assert_eq!(ids, [vec!["t:0:1", "t:0:4"], vec!["t:0:2"], vec!["t:0:3"], vec!["t:0:5"]]);
+    }
+
+    #[test]
+    fn a_record_names_its_latest_replay_only() {
+        let mut letter = letter(7, None);
+        letter.record.headers.push(Header { name: REPLAYED.to_owned(), value: Bytes::from_static(b"old") });
+        let record = redriven(letter);
+        assert_eq!(
+            record.headers,
+            [Header { name: REPLAYED.to_owned(), value: Bytes::from_static(b"t:0:7") }]
+        );
+    }
+}

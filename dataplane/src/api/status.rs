@@ -1,0 +1,174 @@
+//! How Producers and Processors are doing. Reads the log's ends and commits, never its events' data.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use axum::{Json, extract::State};
+use evhub_dispatch::Progress;
+use evhub_journal::Journal;
+use evhub_routing::{Name, Processor, Producer};
+use http::Uri;
+use serde::Serialize;
+
+use super::{Api, PAGE, Page, instant};
+use crate::{
+    backlog::Backlog,
+    problem::{Problem, reason},
+    request::{Named, Query},
+};
+
+/// One Producer, as `evhub status` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProducerStatus {
+    namespace: String,
+    name: String,
+    ready: bool,
+    topic: String,
+    partitions: u32,
+}
+
+/// One Processor, as `evhub status` prints it. What is not known is left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProcessorStatus {
+    namespace: String,
+    name: String,
+    ready: bool,
+    generation: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_time: Option<String>,
+    parked: u64,
+    in_flight: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_lettered: Option<u64>,
+    suspended: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_delivery: Option<String>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Serialize)]
+struct Condition {
+    r#type: &'static str,
+    status: &'static str,
+    reason: &'static str,
+}
+
+pub(super) async fn producers<J: Journal>(
+    State(api): State<Api<J>>,
+    Named(Name { namespace, .. }): Named,
+    uri: Uri,
+) -> Result<Json<Page<ProducerStatus>>, Problem> {
+    let snapshot = api.hub.running();
+    let (chosen, next) = page(&snapshot.producers, &namespace, &uri)?;
+    let items = chosen.into_iter().map(|producer| of_producer(&api, producer)).collect();
+    Ok(Json(Page { items, next }))
+}
+
+pub(super) async fn producer<J: Journal>(
+    State(api): State<Api<J>>,
+    Named(name): Named,
+    uri: Uri,
+) -> Result<Json<ProducerStatus>, Problem> {
+    Query::read(&uri, &[])?;
+    let missing = || Problem::new(reason::UNKNOWN_PRODUCER, "no Producer of this name runs here");
+    let snapshot = api.hub.running();
+    let producer = snapshot.producers.get(&name).ok_or_else(missing)?;
+    Ok(Json(of_producer(&api, producer)))
+}
+
+pub(super) async fn processors<J: Journal>(
+    State(api): State<Api<J>>,
+    Named(Name { namespace, .. }): Named,
+    uri: Uri,
+) -> Result<Json<Page<ProcessorStatus>>, Problem> {
+    let snapshot = api.hub.running();
+    let (chosen, next) = page(&snapshot.processors, &namespace, &uri)?;
+    let mut items = Vec::with_capacity(chosen.len());
+    for processor in chosen {
+        items.push(of_processor(&api, processor).await);
+    }
+    Ok(Json(Page { items, next }))
+}
+
+pub(super) async fn processor<J: Journal>(
+    State(api): State<Api<J>>,
+    Named(name): Named,
+    uri: Uri,
+) -> Result<Json<ProcessorStatus>, Problem> {
+    Query::read(&uri, &[])?;
+    let processor = api.processor(&name)?;
+    Ok(Json(of_processor(&api, &processor).await))
+}
+
+/// The resources of one namespace by name, as `limit` and `after` cut them; and the name to go on after.
+fn page<'a, T>(
+    all: &'a BTreeMap<Name, Arc<T>>,
+    namespace: &str,
+    uri: &Uri,
+) -> Result<(Vec<&'a T>, Option<String>), Problem> {
+    let query = Query::read(uri, &["limit", "after"])?;
+    let limit = query.limit(PAGE.0, PAGE.1)?;
+    let after = Name::new(namespace, query.text("after").unwrap_or_default());
+    let rest = all.range((Bound::Excluded(after), Bound::Unbounded));
+    let mut rest = rest.take_while(|(name, _)| name.namespace == namespace);
+    let chosen: Vec<_> = rest.by_ref().take(limit).collect();
+    let next = rest.next().and_then(|_| chosen.last()).map(|(name, _)| name.name.clone());
+    Ok((chosen.into_iter().map(|(_, resource)| resource.as_ref()).collect(), next))
+}
+
+fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus {
+    let Name { namespace, name } = producer.name.clone();
+    let partitions = api.hub.journal.partitions(&producer.topic);
+    ProducerStatus {
+        namespace,
+        name,
+        ready: partitions.is_some_and(|partitions| partitions >= producer.partitions),
+        topic: producer.topic.clone(),
+        partitions: partitions.unwrap_or(producer.partitions),
+    }
+}
+
+async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> ProcessorStatus {
+    let Name { namespace, name } = processor.name.clone();
+    let progress = api.hub.board.of(&processor.name);
+    let ready = progress.listening.load(Relaxed);
+    let (lag, oldest) = behind(api, processor).await;
+    let letters = api.letters.of(&api.hub, &processor.dead_topic).await;
+    let last = progress.last_delivery.load(Relaxed);
+    ProcessorStatus {
+        namespace,
+        name,
+        ready,
+        generation: processor.generation,
+        lag,
+        oldest_time: oldest.and_then(instant),
+        parked: Progress::get(&progress.parked),
+        in_flight: Progress::get(&progress.in_flight),
+        dead_lettered: letters.ok().map(|index| index.count()),
+        suspended: false,
+        last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
+        conditions: conditions(ready),
+    }
+}
+
+/// Lag and the oldest record's time, each only where it can be known.
+async fn behind<J: Journal>(api: &Api<J>, processor: &Processor) -> (Option<u64>, Option<i64>) {
+    let journal = &api.hub.journal;
+    let Ok(Some(backlog)) = Backlog::of(journal, processor).await else { return (None, None) };
+    (Some(backlog.lag()), backlog.oldest(journal).await.ok().flatten())
+}
+
+/// Only accepted and resolved Processors are in a snapshot, and what is here is what runs.
+fn conditions(ready: bool) -> Vec<Condition> {
+    let fact = |r#type| Condition { r#type, status: "True", reason: r#type };
+    let (status, reason) = if ready { ("True", "Listening") } else { ("False", "NotListening") };
+    let readiness = Condition { r#type: "Ready", status, reason };
+    vec![readiness, fact("Accepted"), fact("ResolvedRefs"), fact("Programmed")]
+}

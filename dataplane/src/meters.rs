@@ -1,0 +1,142 @@
+//! What every surface counts. Written on the way of a request, read by `/metrics`; no I/O.
+//!
+//! Labels are names of resources that run here, names of our listeners, and words of ours: never input.
+
+use std::sync::Arc;
+
+use evhub_routing::Name;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// The counters of one dataplane; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Meters(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    events: Family<Published, Counter>,
+    bytes: Family<Producer, Counter>,
+    append: Appends,
+    connections: Family<Listener, Gauge>,
+    turned_away: Family<Listener, Counter>,
+    requests: Family<Answered, Counter>,
+    panics: Counter,
+}
+
+#[derive(Debug)]
+struct Appends(Histogram);
+
+/// How publishing an event ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is in the log.
+    Accepted,
+    /// It is not, and never will be.
+    Rejected,
+    /// It may be.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Producer {
+    namespace: String,
+    producer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Published {
+    namespace: String,
+    producer: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    listener: &'static str,
+    status: u16,
+}
+
+// === impl Meters ===
+
+impl Meters {
+    /// An event's publishing has ended. The Producer must be one that runs here.
+    pub fn published(&self, producer: &Name, ending: Ending) {
+        let Name { namespace, name } = producer.clone();
+        let outcome = match ending {
+            Ending::Accepted => "accepted",
+            Ending::Rejected => "rejected",
+            Ending::Unknown => "unknown",
+        };
+        self.0.events.get_or_create(&Published { namespace, producer: name, outcome }).inc();
+    }
+
+    /// An append of so many bytes was acknowledged after so many seconds.
+    pub fn appended(&self, producer: &Name, bytes: usize, seconds: f64) {
+        let Name { namespace, name } = producer.clone();
+        self.0.bytes.get_or_create(&Producer { namespace, producer: name }).inc_by(bytes as u64);
+        self.0.append.0.observe(seconds);
+    }
+
+    /// The gauge of a listener's open connections.
+    pub fn connections(&self, listener: &'static str) -> Gauge {
+        self.0.connections.get_or_create_owned(&Listener { listener })
+    }
+
+    /// A connection was turned away because there are too many.
+    pub fn turned_away(&self, listener: &'static str) {
+        self.0.turned_away.get_or_create(&Listener { listener }).inc();
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, listener: &'static str, status: u16) {
+        self.0.requests.get_or_create(&Answered { listener, status }).inc();
+    }
+
+    /// A handler panicked.
+    pub fn panicked(&self) {
+        self.0.panics.inc();
+    }
+
+    /// Shows these counters.
+    pub fn register(&self, registry: &mut Registry) {
+        let inner = &self.0;
+        let seconds = Unit::Seconds;
+        registry.register("ingest_events", "Events published, by how it ended", inner.events.clone());
+        registry.register_with_unit(
+            "ingest",
+            "Bytes of events acknowledged by the log",
+            Unit::Bytes,
+            inner.bytes.clone(),
+        );
+        registry.register_with_unit(
+            "ingest_append",
+            "From the whole event to the log's acknowledgement",
+            seconds,
+            inner.append.0.clone(),
+        );
+        registry.register("http_connections", "Connections open", inner.connections.clone());
+        registry.register("http_connections_refused", "Connections turned away", inner.turned_away.clone());
+        registry.register("http_requests", "Requests answered", inner.requests.clone());
+        registry.register("http_panics", "Handlers that panicked", inner.panics.clone());
+    }
+}
+
+impl Default for Appends {
+    /// From half a millisecond, faster than any disk syncs, to half a minute, when requests are given up.
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.0005, 2.0, 16)))
+    }
+}

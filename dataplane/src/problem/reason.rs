@@ -1,0 +1,70 @@
+//! The table of reasons: each stable word with its status and title. Pure. `docs/errors.md` is its page.
+
+use http::StatusCode;
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The stable word for programs.
+    pub word: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What the word means, in a few words.
+    pub title: &'static str,
+}
+
+macro_rules! reasons {
+    ($($word:ident $status:literal $title:literal)*) => {
+        $(
+            #[doc = concat!($title, ".")]
+            pub const $word: Reason = Reason { word: stringify!($word), status: $status, title: $title };
+        )*
+
+        /// Every reason of the surfaces themselves; those of events are `evhub-event`'s.
+        pub const ALL: &[Reason] = &[$($word),*];
+    };
+}
+
+reasons! {
+    INVALID_QUERY 400 "The query is not valid"
+    INVALID_HEADER 400 "A header is not valid"
+    INVALID_JSON 400 "The body is not the JSON that belongs here"
+    INCOMPLETE_BODY 400 "The body ended too early"
+    NOT_FOUND 404 "Nothing is here"
+    UNKNOWN_PRODUCER 404 "There is no such Producer"
+    UNKNOWN_PROCESSOR 404 "There is no such Processor"
+    UNKNOWN_DEAD_LETTER 404 "There is no such dead letter"
+    METHOD_NOT_ALLOWED 405 "The path does not take this method"
+    REQUEST_TIMEOUT 408 "The request came too slowly"
+    REPLAY_RUNNING 409 "A replay is under way"
+    EVENT_TOO_LARGE 413 "The event is too large"
+    BODY_TOO_LARGE 413 "The body is too large"
+    UNSUPPORTED_MEDIA_TYPE 415 "The body comes in a form that is not taken"
+    BUSY 429 "Too much is under way"
+    HEADERS_TOO_LARGE 431 "The headers are too large"
+    INTERNAL 500 "The hub failed"
+    NOT_READY 503 "The Producer is not ready yet"
+    LOG_FULL 503 "The log is full"
+    LOG_UNAVAILABLE 503 "The log is not available"
+}
+
+impl Reason {
+    /// The status as HTTP has it.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_reason() {
+        let page = include_str!("../../../docs/errors.md");
+        for reason in ALL {
+            let row = format!("| `{}` | {} |", reason.word, reason.status);
+            assert!(page.contains(&row), "docs/errors.md lacks {row}");
+        }
+    }
+}

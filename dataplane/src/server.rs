@@ -1,0 +1,153 @@
+//! HTTP connections, bounded in every phase. One accept loop serves every listener.
+//!
+//! hyper parses; everything that can last has a bound of ours: how many connections, how long one may be silent, how
+//! long a head may take, how slowly a body may come, how long an answer may wait for its reader, and how long a drain
+//! may wait for requests. A panic ends one request, never the listener.
+
+mod connection;
+mod pace;
+mod phase;
+mod socket;
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use evhub_lifecycle::Drain;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use self::connection::Context;
+pub(crate) use self::pace::TooSlow;
+use crate::meters::Meters;
+
+/// Answers a connection beyond the limit, which is not even read from.
+const TURNED_AWAY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\nRetry-After: 1\r\n\r\n";
+/// How long accepting pauses after an error such as too many open files, which only time mends.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once; more are answered 503 and closed.
+    pub connections: usize,
+    /// From the first byte of a request (or the connection's beginning) to the end of its head.
+    pub head: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// A head's size in bytes.
+    pub head_bytes: usize,
+    /// How many headers a head may have.
+    pub headers: usize,
+    /// How long a body may come as slowly as it likes.
+    pub body_grace: Duration,
+    /// After that, how many bytes a second at the least, on average.
+    pub body_rate: u32,
+    /// How long a body may take in all.
+    pub body: Duration,
+    /// How long an answer may wait for its reader to take any of it.
+    pub write: Duration,
+    /// How long a drain waits for requests under way.
+    pub drain: Duration,
+}
+
+/// A listener that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("could not listen on {address} ({flag})")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: String,
+    /// The flag that names it.
+    pub flag: &'static str,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Opens a listener on `HOST:PORT`, as the flag says.
+pub async fn bind(flag: &'static str, address: &str) -> Result<TcpListener, BindError> {
+    let failed = |source| BindError { address: address.to_owned(), flag, source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Serves until the drain begins; then takes no more connections, lets requests under way finish within
+/// [`Limits::drain`], and cuts off what is left. `name` labels the listener in metrics and logs.
+pub async fn serve(
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    meters: Meters,
+    drain: Drain,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let open = meters.connections(name);
+    let context = Arc::new(Context { name, router, limits, meters, drain: drain.clone() });
+    let mut connections = JoinSet::new();
+    let mut begun = pin!(drain.begun());
+    loop {
+        tokio::select! {
+            () = &mut begun => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
+                    Ok(slot) => {
+                        let (context, open) = (Arc::clone(&context), open.clone());
+                        connections.spawn(async move {
+                            open.inc();
+                            connection::serve(&context, stream).await;
+                            open.dec();
+                            drop(slot);
+                        });
+                    }
+                    Err(_) => turn_away(&context, &stream),
+                },
+                Err(error) => {
+                    tracing::warn!(listener = name, %error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    finish(name, connections, limits.drain).await;
+}
+
+fn turn_away(context: &Context, stream: &TcpStream) {
+    context.meters.turned_away(context.name);
+    // A new socket has room for so little; if not, closing says enough.
+    let _ = stream.try_write(TURNED_AWAY);
+}
+
+async fn finish(name: &'static str, mut connections: JoinSet<()>, within: Duration) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(within, all).await.is_err() {
+        tracing::warn!(
+            listener = name,
+            left = connections.len(),
+            "connections outlasted the drain and are cut off"
+        );
+        connections.shutdown().await;
+    }
+}
+
+impl Default for Limits {
+    /// Safe against slow and silent peers, and out of the way of honest ones.
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            head_bytes: 64 << 10,
+            headers: 100,
+            body_grace: Duration::from_secs(10),
+            body_rate: 1 << 10,
+            body: Duration::from_mins(1),
+            write: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}

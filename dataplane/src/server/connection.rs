@@ -1,0 +1,133 @@
+//! One connection: its requests one after the other, each answered whatever happens. Does I/O.
+
+use std::{convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+
+use axum::{Router, body::Body, response::IntoResponse};
+use evhub_event::invalid::quote;
+use evhub_lifecycle::Drain;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Method, Request, Response, Version, header};
+use hyper::{body::Incoming, server::conn::http1, service::Service as _};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use super::{
+    Limits,
+    pace::Paced,
+    phase::{Answer, Phase},
+    socket::Socket,
+};
+use crate::{
+    meters::Meters,
+    problem::{self, Outcome, Problem, reason},
+};
+
+/// What all connections of a listener share.
+pub(super) struct Context {
+    pub(super) name: &'static str,
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) meters: Meters,
+    pub(super) drain: Drain,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(context: &Arc<Context>, stream: TcpStream) {
+    // An answer is one small write; waiting for more would only delay it.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "could not set TCP_NODELAY");
+    }
+    let phase = Arc::new(Phase::default());
+    let io = TokioIo::new(Socket::new(stream, Arc::clone(&phase), context.limits));
+    let service = hyper::service::service_fn(|request| {
+        let (context, phase) = (Arc::clone(context), Arc::clone(&phase));
+        async move { Ok::<_, Infallible>(answer(&context, &phase, request).await) }
+    });
+    let mut connection = pin!(builder(&context.limits).serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = context.drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(listener = context.name, %error, "a connection broke");
+    }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // A client that has sent its request may end its side and still wants the answer.
+        .half_close(true)
+        // The socket keeps these times.
+        .header_read_timeout(None)
+        // Up to twice our limits a head is read and answered in our words; beyond, hyper answers a bare 431.
+        .max_headers(limits.headers * 2)
+        .max_buf_size((limits.head_bytes * 2).max(8 << 10));
+    builder
+}
+
+async fn answer(context: &Context, phase: &Arc<Phase>, request: Request<Incoming>) -> Response<Answer> {
+    let serving = phase.begin();
+    let id = Uuid::now_v7().simple().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let request = request.map(|body| Body::new(Paced::new(body, Arc::clone(phase), context.limits)));
+    let response = match check(&request, &context.limits) {
+        Ok(()) => route(context, request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let (response, problem) = problem::finish(response, &id);
+    if let Some(problem) = problem {
+        note(context.name, &id, &method, &path, &problem);
+    }
+    context.meters.answered(context.name, response.status().as_u16());
+    response.map(|body| serving.until_sent(body))
+}
+
+async fn route(context: &Context, request: Request<Body>) -> Response<Body> {
+    let service = TowerToHyperService::new(context.router.clone());
+    match AssertUnwindSafe(service.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(_) => {
+            context.meters.panicked();
+            tracing::error!(listener = context.name, "a handler panicked");
+            Problem::new(reason::INTERNAL, "the hub failed in a way it should not; its log says more")
+                .unknown()
+                .closing()
+                .into_response()
+        }
+    }
+}
+
+/// What every request must hold to, whatever it asks for.
+fn check(request: &Request<Body>, limits: &Limits) -> Result<(), Problem> {
+    let headers = request.headers();
+    let size =
+        |headers: &HeaderMap| headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum::<usize>();
+    let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if headers.len() > limits.headers || size(headers) + target > limits.head_bytes {
+        let Limits { headers, head_bytes, .. } = limits;
+        let detail = format!("a head has at most {headers} headers and {head_bytes} bytes");
+        return Err(Problem::new(reason::HEADERS_TOO_LARGE, detail));
+    }
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let detail = format!("an HTTP/1.1 request has one Host header, not {hosts}");
+        return Err(Problem::new(reason::INVALID_HEADER, detail).at("host"));
+    }
+    Ok(())
+}
+
+/// One line per refusal: what went wrong on our side is worth seeing, what a client did is not.
+fn note(listener: &str, id: &str, method: &Method, path: &str, problem: &Problem) {
+    let Problem { reason, detail, field, outcome, .. } = problem;
+    let (reason, path) = (reason.word, quote(path));
+    if problem.reason == reason::INTERNAL || *outcome == Outcome::Unknown {
+        tracing::warn!(listener, id, %method, path, reason, detail, field, "a request failed");
+    } else {
+        tracing::debug!(listener, id, %method, path, reason, detail, field, "a request was refused");
+    }
+}

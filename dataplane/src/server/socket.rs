@@ -1,0 +1,172 @@
+//! A connection's socket, which fails when its peer keeps us waiting. Does I/O.
+//!
+//! hyper knows one time-out, for heads, and counts an idle connection's silence towards it. Here a peer has its own time
+//! in each phase: a new or begun head, silence between requests, and taking what we write.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::{Limits, phase::Phase};
+
+/// How long the rest of a body that nobody wants is taken and thrown away, so that its sender reads our answer rather
+/// than a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A socket with deadlines.
+pub(super) struct Socket {
+    stream: TcpStream,
+    phase: Arc<Phase>,
+    limits: Limits,
+    reading: Reading,
+    read_deadline: Pin<Box<Sleep>>,
+    /// Whether a write waits for the peer; then its deadline runs.
+    writing: bool,
+    write_deadline: Pin<Box<Sleep>>,
+}
+
+/// What the read deadline means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// A head must be complete by then; so many requests were answered before it.
+    Head { answered: u64 },
+    /// A head must have begun by then.
+    Idle { answered: u64 },
+    /// Nothing: we owe an answer.
+    Serving,
+    /// The answer is out and what still comes is thrown away until then.
+    Lingering,
+}
+
+impl Socket {
+    /// A new connection, whose first head must come in time.
+    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            phase,
+            limits,
+            reading: Reading::Head { answered: 0 },
+            read_deadline: Box::pin(tokio::time::sleep_until(now + limits.head)),
+            writing: false,
+            write_deadline: Box::pin(tokio::time::sleep_until(now + limits.write)),
+        }
+    }
+
+    /// Brings the read deadline in line with where the connection stands; `came` says that bytes have just come.
+    fn arrange(&mut self, came: bool) {
+        let answered = self.phase.answered();
+        let now = Instant::now();
+        let (reading, deadline) = match self.reading {
+            _ if self.phase.is_serving() => (Reading::Serving, None),
+            Reading::Head { answered: before } if before == answered => return,
+            Reading::Idle { answered: before } if before == answered && !came => return,
+            _ if came => (Reading::Head { answered }, Some(now + self.limits.head)),
+            _ => (Reading::Idle { answered }, Some(now + self.limits.idle)),
+        };
+        self.reading = reading;
+        if let Some(deadline) = deadline {
+            self.read_deadline.as_mut().reset(deadline);
+        }
+    }
+
+    /// Passes on a write's result, and fails one that has waited too long.
+    fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.writing = false;
+            return result;
+        }
+        if !self.writing {
+            self.writing = true;
+            let deadline = Instant::now() + self.limits.write;
+            self.write_deadline.as_mut().reset(deadline);
+        }
+        self.write_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Throws away what still comes, until the peer ends or time is up.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 8 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    if self.read_deadline.is_elapsed() {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.read_deadline.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
+            this.arrange(buffer.filled().len() > before);
+            return Poll::Ready(result);
+        }
+        this.arrange(false);
+        if this.reading == Reading::Serving {
+            return Poll::Pending;
+        }
+        this.read_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.written(cx, result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.reading != Reading::Lingering {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.phase.has_unread() {
+                return Poll::Ready(Ok(()));
+            }
+            this.reading = Reading::Lingering;
+            this.read_deadline.as_mut().reset(Instant::now() + LINGER);
+        }
+        this.poll_linger(cx).map(Ok)
+    }
+}
