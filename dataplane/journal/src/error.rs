@@ -1,0 +1,84 @@
+//! How the log says no, and when it cannot tell. No I/O.
+
+/// How a write ended without an acknowledgement.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The record is not in the log and never will be.
+    #[error("rejected: {0}")]
+    Rejected(Refusal),
+    /// The record may be in the log, or may yet appear.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// Why the log refused a write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such topic.
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    /// No such partition.
+    #[error("topic {0} has no partition {1}")]
+    UnknownPartition(String, u32),
+    /// Larger than the topic's `max_record_bytes`.
+    #[error("a record of {size} bytes is over the topic's limit of {limit}")]
+    TooLarge {
+        /// The record's size.
+        size: usize,
+        /// The topic's limit.
+        limit: usize,
+    },
+    /// No room left on the disk; taken again when there is.
+    #[error("the disk is full ({0})")]
+    Full(String),
+    /// Too many writes are waiting.
+    #[error("the log is overloaded")]
+    Busy,
+    /// The log is closed or cannot write now.
+    #[error("the log is not available ({0})")]
+    Unavailable(String),
+}
+
+/// Why a read or a change of topics failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such topic.
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    /// No such partition.
+    #[error("topic {0} has no partition {1}")]
+    UnknownPartition(String, u32),
+    /// The topic exists with other settings, which cannot be changed so.
+    #[error("topic {topic} {problem}")]
+    Settings {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The log cannot be used now.
+    #[error("the log is not available: {0}")]
+    Unavailable(String),
+    /// What was read is not what was written.
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
+}
+
+/// How a commit ended without an acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Another generation owns the group; nothing was written.
+    #[error("generation {mine} is stale: the group is at {current}")]
+    Stale {
+        /// The generation that this member belongs to.
+        mine: u64,
+        /// The group's generation.
+        current: u64,
+    },
+    /// Nothing was written.
+    #[error("refused: {0}")]
+    Rejected(String),
+    /// It may have been written.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}

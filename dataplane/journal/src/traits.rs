@@ -1,0 +1,81 @@
+//! The two traits that every log implements. No I/O.
+
+use std::future::Future;
+
+use evhub_event::Record;
+
+use crate::{
+    CommitError, Committed, Error, Place, Polled, Position, Slice, TopicPartition, TopicSettings, WriteError,
+};
+
+/// The log.
+pub trait Journal: Clone + Send + Sync + 'static {
+    /// A member of a group.
+    type Tail: Tail;
+
+    /// Makes sure that a topic exists with these settings. Partitions may grow; they never shrink.
+    fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// How many partitions a topic has; `None` when there is no such topic.
+    fn partitions(&self, topic: &str) -> Option<u32>;
+
+    /// Appends one record. `Ok` means that it is durable at that position.
+    fn append(
+        &self,
+        topic: &str,
+        place: Place,
+        record: Record,
+    ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static;
+
+    /// Reads from an offset on, at most so many records and about so many bytes.
+    fn read(
+        &self,
+        at: &TopicPartition,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> impl Future<Output = Result<Slice, Error>> + Send;
+
+    /// The partition's end: the offset that the next append would get at the least.
+    fn end(&self, at: &TopicPartition) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// The first offset whose record the log took at or after this instant (milliseconds since the Unix epoch), or the
+    /// partition's end when there is none.
+    fn offset_at(&self, at: &TopicPartition, instant: i64)
+    -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Joins a group as a member that reads these topics, all of which have the same number of partitions.
+    fn join(&self, group: &str, topics: &[String]) -> impl Future<Output = Result<Self::Tail, Error>> + Send;
+
+    /// What a group has committed for these partitions; a partition without a commit is left out.
+    fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<Vec<Committed>, Error>> + Send;
+}
+
+/// One member of a group. Only the task that polls may commit: a commit carries the generation that the member belongs
+/// to at that moment, so a commit made beside a rebalance would speak in another owner's name.
+pub trait Tail: Send + 'static {
+    /// Waits for the next thing to know. Cancel-safe.
+    fn poll(&mut self) -> impl Future<Output = Result<Polled, Error>> + Send;
+
+    /// Starts reading a partition of ours at an offset. Nothing is read of a partition before.
+    fn seek(&mut self, at: &TopicPartition, offset: u64);
+
+    /// Stops or resumes handing out records of a partition; what stays unread costs nothing.
+    fn pause(&mut self, at: &TopicPartition, paused: bool);
+
+    /// Commits offsets of several partitions, all or none, in this member's name and generation as of this call.
+    fn commit(
+        &mut self,
+        offsets: Vec<Committed>,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static;
+
+    /// Says that these revoked partitions are drained: others may have them.
+    fn release(&mut self, partitions: &[u32]);
+
+    /// Leaves the group.
+    fn leave(self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,109 @@
+//! What the log's users say and hear: positions, records as read, settings, commits. No I/O.
+
+use std::fmt;
+
+use evhub_event::Record;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: u32,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition's number within the topic appended to.
+    pub partition: u32,
+    /// The record's offset within the partition.
+    pub offset: u64,
+}
+
+/// A record as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its offset. Offsets grow but need not be dense.
+    pub offset: u64,
+    /// When the log took it, in milliseconds since the Unix epoch; never falls within a partition.
+    pub timestamp: i64,
+    /// What was appended.
+    pub record: Record,
+}
+
+/// The part of a partition that one read returned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// Records in offset order.
+    pub records: Vec<Stored>,
+    /// Where to read on.
+    pub next: u64,
+    /// The partition's end when it was read: the offset that the next append would get at the least.
+    pub end: u64,
+}
+
+/// What a topic must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// How many partitions.
+    pub partitions: u32,
+    /// The largest record it takes, in bytes of key, value and headers.
+    pub max_record_bytes: usize,
+    /// Keep only the newest record of each key.
+    pub compacted: bool,
+    /// The topic holds what the hub needs to make progress (parked deliveries, dead letters): when the disk fills up,
+    /// such records may still use half of the reserve that events must leave alone.
+    pub reserved: bool,
+}
+
+/// Which partition an append goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The one that the record's key hashes to (murmur2, as Java's clients do); any for a record without a key.
+    ByKey,
+    /// This one.
+    Partition(u32),
+}
+
+/// The most metadata that one committed offset carries, in bytes: a Kafka broker's default
+/// `offset.metadata.max.bytes`.
+pub const MAX_METADATA: usize = 4096;
+
+/// A committed offset: the first offset not known to be resolved, and what its owner noted beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The partition it speaks of.
+    pub partition: TopicPartition,
+    /// The first offset that is still to be read.
+    pub offset: u64,
+    /// At most [`MAX_METADATA`] bytes of text.
+    pub metadata: String,
+}
+
+/// What a group member learns from one poll.
+#[derive(Debug)]
+pub enum Polled {
+    /// These partition numbers, of every topic of the member, are now this member's, by this generation.
+    Assigned {
+        /// The group's generation.
+        generation: u64,
+        /// Partition numbers.
+        partitions: Vec<u32>,
+    },
+    /// These are about to be taken away. Commits still count until [`Tail::release`].
+    Revoked(Vec<u32>),
+    /// These are gone: nothing that this member commits for them counts any more.
+    Lost(Vec<u32>),
+    /// Records of one partition, in order.
+    Records(TopicPartition, Vec<Stored>),
+    /// Everything before this offset has been handed out.
+    End(TopicPartition, u64),
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}

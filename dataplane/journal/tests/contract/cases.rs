@@ -1,0 +1,440 @@
+//! The cases of the contract. Each gets a fresh log.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+use evhub_event::{Header, Record};
+use evhub_journal::{
+    CommitError, Committed, Error, Journal, MAX_METADATA, Place, Polled, Position, Refusal, Stored, Tail,
+    TopicPartition, TopicSettings, WriteError, murmur2,
+};
+
+const MIB: usize = 1 << 20;
+
+fn settings(partitions: u32) -> TopicSettings {
+    TopicSettings { partitions, max_record_bytes: MIB, compacted: false, reserved: false }
+}
+
+fn at(topic: &str, partition: u32) -> TopicPartition {
+    TopicPartition { topic: topic.into(), partition }
+}
+
+fn record(value: impl AsRef<[u8]>) -> Record {
+    Record { key: None, value: Some(Bytes::copy_from_slice(value.as_ref())), headers: vec![] }
+}
+
+fn keyed(key: &str, value: &str) -> Record {
+    Record { key: Some(Bytes::copy_from_slice(key.as_bytes())), ..record(value) }
+}
+
+fn commit_of(at: TopicPartition, offset: u64, metadata: &str) -> Committed {
+    Committed { partition: at, offset, metadata: metadata.into() }
+}
+
+fn values(records: &[Stored]) -> Vec<String> {
+    let text = |stored: &Stored| String::from_utf8(stored.record.value.clone().unwrap().into()).unwrap();
+    records.iter().map(text).collect()
+}
+
+async fn append<J: Journal>(log: &J, topic: &str, partition: u32, value: &str) -> u64 {
+    log.append(topic, Place::Partition(partition), record(value)).await.unwrap().offset
+}
+
+/// Polls until the end of one partition, and gives back the records seen.
+async fn drain<T: Tail>(tail: &mut T) -> Vec<Stored> {
+    let mut seen = Vec::new();
+    loop {
+        match tail.poll().await.unwrap() {
+            Polled::Records(_, records) => seen.extend(records),
+            Polled::End(..) => return seen,
+            other => panic!("neither records nor an end: {other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn assigned(polled: &Polled) -> (u64, Vec<u32>) {
+    let Polled::Assigned { generation, partitions } = polled else { panic!("not assigned: {polled:?}") };
+    (*generation, partitions.clone())
+}
+
+async fn joined<J: Journal>(log: &J, group: &str, topics: &[&str]) -> (J::Tail, u64) {
+    let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
+    let mut tail = log.join(group, &topics).await.unwrap();
+    let (generation, _) = assigned(&tail.poll().await.unwrap());
+    (tail, generation)
+}
+
+pub(crate) async fn an_append_reads_back_at_its_position<J: Journal>(log: J) {
+    log.ensure("t", settings(3)).await.unwrap();
+    let sent = Record { key: Some("k".into()), ..record(b"body \x00\xff") };
+    let position = log.append("t", Place::Partition(2), sent.clone()).await.unwrap();
+    assert_eq!(position.partition, 2);
+    let slice = log.read(&at("t", 2), position.offset, 10, MIB).await.unwrap();
+    assert_eq!(slice.records.len(), 1);
+    assert_eq!((slice.records[0].offset, &slice.records[0].record), (position.offset, &sent));
+    assert!(slice.next > position.offset && slice.end >= slice.next);
+    assert_eq!(log.end(&at("t", 2)).await.unwrap(), slice.end);
+    assert!(log.read(&at("t", 0), 0, 10, MIB).await.unwrap().records.is_empty());
+}
+
+pub(crate) async fn appends_are_in_the_order_of_their_calls<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let waiting: Vec<_> =
+        (0..200).map(|i| log.append("t", Place::Partition(0), record(i.to_string()))).collect();
+    let mut offsets = Vec::new();
+    for append in waiting {
+        offsets.push(append.await.unwrap().offset);
+    }
+    assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
+    let slice = log.read(&at("t", 0), 0, 1_000, MIB).await.unwrap();
+    assert_eq!(values(&slice.records), (0..200).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+pub(crate) async fn keys_decide_the_partition_as_java_does<J: Journal>(log: J) {
+    log.ensure("t", settings(12)).await.unwrap();
+    for key in ["21", "foobar", "abc", "order-7"] {
+        let position = log.append("t", Place::ByKey, keyed(key, "x")).await.unwrap();
+        assert_eq!(position.partition, murmur2::partition(key.as_bytes(), 12), "{key}");
+    }
+    // toPositive(-973932308) % 12, worked out by hand.
+    assert_eq!(log.append("t", Place::ByKey, keyed("21", "x")).await.unwrap().partition, 1_173_551_340 % 12);
+}
+
+pub(crate) async fn records_without_a_key_spread<J: Journal>(log: J) {
+    log.ensure("t", settings(4)).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for _ in 0..64 {
+        seen.insert(log.append("t", Place::ByKey, record("x")).await.unwrap().partition);
+    }
+    assert!(seen.len() > 1, "{seen:?}");
+}
+
+pub(crate) async fn tombstones_and_headers_read_back<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let header = |name: &str, value: &'static [u8]| Header { name: name.into(), value: value.into() };
+    let headers = vec![header("a", b"1"), header("a", b""), header("ü", b"\x00\xff")];
+    let sent = [
+        Record { key: Some("k".into()), value: None, headers: vec![] },
+        Record { key: Some("".into()), value: Some("".into()), headers },
+        Record { key: None, value: Some("v".into()), headers: vec![] },
+    ];
+    for record in &sent {
+        log.append("t", Place::Partition(0), record.clone()).await.unwrap();
+    }
+    let read = log.read(&at("t", 0), 0, 10, MIB).await.unwrap().records;
+    assert_eq!(read.into_iter().map(|stored| stored.record).collect::<Vec<_>>(), sent);
+}
+
+pub(crate) async fn what_cannot_be_appended_is_rejected<J: Journal>(log: J) {
+    log.ensure("t", TopicSettings { max_record_bytes: 100, ..settings(2) }).await.unwrap();
+    let refusal = |result: Result<Position, WriteError>| match result {
+        Err(WriteError::Rejected(refusal)) => refusal,
+        other => panic!("not rejected: {other:?}"),
+    };
+    let unknown = log.append("nope", Place::ByKey, record("x")).await;
+    assert_eq!(refusal(unknown), Refusal::UnknownTopic("nope".into()));
+    let partition = log.append("t", Place::Partition(2), record("x")).await;
+    assert_eq!(refusal(partition), Refusal::UnknownPartition("t".into(), 2));
+    let large = Record { key: Some("k".into()), ..record([0; 100]) };
+    assert_eq!(
+        refusal(log.append("t", Place::ByKey, large).await),
+        Refusal::TooLarge { size: 101, limit: 100 }
+    );
+    log.append("t", Place::Partition(0), record([0; 100])).await.unwrap();
+    assert_eq!(log.read(&at("t", 0), 0, 10, MIB).await.unwrap().records.len(), 1);
+    assert!(log.read(&at("t", 1), 0, 10, MIB).await.unwrap().records.is_empty());
+    assert!(matches!(log.read(&at("nope", 0), 0, 1, 1).await, Err(Error::UnknownTopic(_))));
+    assert!(matches!(log.read(&at("t", 2), 0, 1, 1).await, Err(Error::UnknownPartition(_, 2))));
+    assert!(matches!(log.end(&at("nope", 0)).await, Err(Error::UnknownTopic(_))));
+    assert!(matches!(log.join("g", &["nope".into()]).await, Err(Error::UnknownTopic(_))));
+}
+
+pub(crate) async fn topics_grow_and_never_shrink<J: Journal>(log: J) {
+    assert_eq!(log.partitions("t"), None);
+    log.ensure("t", settings(2)).await.unwrap();
+    log.ensure("t", settings(2)).await.unwrap();
+    assert_eq!(log.partitions("t"), Some(2));
+    append(&log, "t", 1, "before").await;
+    log.ensure("t", settings(5)).await.unwrap();
+    assert_eq!(log.partitions("t"), Some(5));
+    append(&log, "t", 4, "after").await;
+    assert_eq!(values(&log.read(&at("t", 1), 0, 9, MIB).await.unwrap().records), ["before"]);
+    assert_eq!(values(&log.read(&at("t", 4), 0, 9, MIB).await.unwrap().records), ["after"]);
+    assert!(matches!(log.ensure("t", settings(4)).await, Err(Error::Settings { .. })));
+    let compacted = TopicSettings { compacted: true, ..settings(5) };
+    assert!(matches!(log.ensure("t", compacted).await, Err(Error::Settings { .. })));
+    assert!(matches!(log.ensure("none", settings(0)).await, Err(Error::Settings { .. })));
+    assert_eq!(log.partitions("t"), Some(5));
+}
+
+pub(crate) async fn reads_are_bounded_and_resume<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    for i in 0..50 {
+        append(&log, "t", 0, &format!("{i:0100}")).await;
+    }
+    let part = at("t", 0);
+    assert_eq!(log.read(&part, 0, 7, MIB).await.unwrap().records.len(), 7);
+    let slice = log.read(&part, 0, 1_000, 350).await.unwrap();
+    assert!((1..=4).contains(&slice.records.len()), "{}", slice.records.len());
+    assert_eq!(log.read(&part, 0, 1_000, 1).await.unwrap().records.len(), 1, "never stuck on a large record");
+    let (mut next, mut seen) = (0, 0);
+    loop {
+        let slice = log.read(&part, next, 7, MIB).await.unwrap();
+        seen += slice.records.len();
+        next = slice.next;
+        if slice.records.is_empty() || next >= slice.end {
+            break;
+        }
+    }
+    assert_eq!(seen, 50);
+}
+
+pub(crate) async fn timestamps_never_fall_and_are_found<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let part = at("t", 0);
+    assert_eq!(log.offset_at(&part, 0).await.unwrap(), log.end(&part).await.unwrap());
+    for i in 0..100 {
+        append(&log, "t", 0, &i.to_string()).await;
+    }
+    let slice = log.read(&part, 0, 1_000, MIB).await.unwrap();
+    assert!(slice.records.is_sorted_by_key(|stored| stored.timestamp));
+    for stored in &slice.records {
+        let first = slice.records.iter().find(|other| other.timestamp >= stored.timestamp).unwrap();
+        assert_eq!(log.offset_at(&part, stored.timestamp).await.unwrap(), first.offset);
+    }
+    assert_eq!(log.offset_at(&part, 0).await.unwrap(), slice.records[0].offset);
+    let last = slice.records.last().unwrap().timestamp;
+    assert_eq!(log.offset_at(&part, last + 1).await.unwrap(), slice.end);
+}
+
+pub(crate) async fn a_member_is_assigned_then_served_then_at_the_end<J: Journal>(log: J) {
+    log.ensure("t", settings(3)).await.unwrap();
+    append(&log, "t", 1, "a").await;
+    append(&log, "t", 1, "b").await;
+    let mut tail = log.join("g", &["t".into()]).await.unwrap();
+    tail.seek(&at("t", 1), 0);
+    assert_eq!(assigned(&tail.poll().await.unwrap()).1, [0, 1, 2]);
+    let Polled::Records(from, records) = tail.poll().await.unwrap() else { panic!("no records") };
+    assert_eq!((from, values(&records)), (at("t", 1), vec!["a".into(), "b".into()]));
+    let end = log.end(&at("t", 1)).await.unwrap();
+    assert!(
+        matches!(tail.poll().await.unwrap(), Polled::End(from, offset) if from == at("t", 1) && offset == end)
+    );
+    let quiet = tokio::time::timeout(Duration::from_millis(50), tail.poll()).await;
+    assert!(quiet.is_err(), "an end is told once: {quiet:?}");
+}
+
+pub(crate) async fn an_append_wakes_a_waiting_member<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    for partition in 0..2 {
+        tail.seek(&at("t", partition), 0);
+        assert!(matches!(tail.poll().await.unwrap(), Polled::End(..)));
+    }
+    // Writer and reader race a thousand times; one lost wake-up hangs the case.
+    let reader = tokio::spawn(async move {
+        let mut seen = 0;
+        while seen < 1_000 {
+            if let Polled::Records(_, records) = tail.poll().await.unwrap() {
+                seen += records.len();
+            }
+        }
+    });
+    for i in 0..1_000 {
+        append(&log, "t", i % 2, "x").await;
+    }
+    reader.await.unwrap();
+}
+
+pub(crate) async fn a_poll_that_is_dropped_loses_nothing<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&at("t", 0), 0);
+    let mut seen = Vec::new();
+    for i in 0..300 {
+        let append = log.append("t", Place::Partition(0), record(i.to_string()));
+        tokio::select! {
+            biased;
+            polled = tail.poll() => {
+                if let Polled::Records(_, records) = polled.unwrap() {
+                    seen.extend(values(&records));
+                }
+            }
+            () = tokio::task::yield_now() => {}
+        }
+        append.await.unwrap();
+    }
+    while seen.len() < 300 {
+        if let Polled::Records(_, records) = tail.poll().await.unwrap() {
+            seen.extend(values(&records));
+        }
+    }
+    assert_eq!(seen, (0..300).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+pub(crate) async fn partitions_take_turns<J: Journal>(log: J) {
+    log.ensure("t", settings(3)).await.unwrap();
+    let waiting: Vec<_> = (0..3_000).map(|i| log.append("t", Place::Partition(i % 3), record("x"))).collect();
+    for append in waiting {
+        append.await.unwrap();
+    }
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    for partition in 0..3 {
+        tail.seek(&at("t", partition), 0);
+    }
+    let mut first = BTreeSet::new();
+    for _ in 0..3 {
+        let Polled::Records(from, records) = tail.poll().await.unwrap() else { panic!("no records") };
+        assert!(records.len() < 1_000, "one poll is bounded");
+        first.insert(from.partition);
+    }
+    assert_eq!(first.len(), 3, "each partition is served before any is served twice");
+}
+
+pub(crate) async fn a_paused_partition_waits<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    append(&log, "t", 0, "zero").await;
+    append(&log, "t", 1, "one").await;
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.pause(&at("t", 0), true);
+    tail.seek(&at("t", 0), 0);
+    tail.seek(&at("t", 1), 0);
+    assert_eq!(values(&drain(&mut tail).await), ["one"]);
+    let quiet = tokio::time::timeout(Duration::from_millis(50), tail.poll()).await;
+    assert!(quiet.is_err(), "a paused partition is silent: {quiet:?}");
+    tail.pause(&at("t", 0), false);
+    assert_eq!(values(&drain(&mut tail).await), ["zero"]);
+}
+
+pub(crate) async fn a_seek_reads_again<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    append(&log, "t", 0, "a").await;
+    let second = append(&log, "t", 0, "b").await;
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&at("t", 0), 0);
+    assert_eq!(values(&drain(&mut tail).await), ["a", "b"]);
+    tail.seek(&at("t", 0), second);
+    assert_eq!(values(&drain(&mut tail).await), ["b"]);
+}
+
+pub(crate) async fn commits_are_found_again_and_atomic<J: Journal>(log: J) {
+    for topic in ["t", "u"] {
+        log.ensure(topic, settings(2)).await.unwrap();
+    }
+    let parts = [at("t", 0), at("t", 1), at("u", 0)];
+    assert!(log.committed("g", &parts).await.unwrap().is_empty());
+    let (mut tail, _) = joined(&log, "g", &["t", "u"]).await;
+    let first = vec![commit_of(at("t", 0), 3, "claim ü"), commit_of(at("u", 0), 0, "")];
+    tail.commit(first.clone()).await.unwrap();
+    assert_eq!(log.committed("g", &parts).await.unwrap(), first);
+    assert!(log.committed("other", &parts).await.unwrap().is_empty());
+    let half_bad = vec![commit_of(at("t", 0), 9, "new"), commit_of(at("nope", 0), 1, "")];
+    assert!(matches!(tail.commit(half_bad).await, Err(CommitError::Rejected(_))));
+    assert_eq!(log.committed("g", &parts).await.unwrap(), first, "all or none");
+    // Two at once for one partition: the later call wins.
+    let one = tail.commit(vec![commit_of(at("t", 0), 5, "one")]);
+    let two = tail.commit(vec![commit_of(at("t", 0), 6, "two")]);
+    two.await.unwrap();
+    one.await.unwrap();
+    assert_eq!(log.committed("g", &parts[..1]).await.unwrap(), [commit_of(at("t", 0), 6, "two")]);
+}
+
+pub(crate) async fn a_newer_member_takes_over<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    append(&log, "t", 0, "x").await;
+    let (mut old, mine) = joined(&log, "g", &["t"]).await;
+    old.commit(vec![commit_of(at("t", 0), 1, "old")]).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let polled = old.poll().await.unwrap();
+        (old, polled)
+    });
+    let (mut new, newer) = joined(&log, "g", &["t"]).await;
+    assert!(newer > mine);
+    let (mut old, polled) = waiting.await.unwrap();
+    assert!(matches!(&polled, Polled::Lost(partitions) if partitions == &[0, 1]), "{polled:?}");
+    let stale = old.commit(vec![commit_of(at("t", 0), 2, "zombie")]).await;
+    assert_eq!(stale, Err(CommitError::Stale { mine, current: newer }));
+    assert_eq!(log.committed("g", &[at("t", 0)]).await.unwrap(), [commit_of(at("t", 0), 1, "old")]);
+    new.commit(vec![commit_of(at("t", 0), 2, "new")]).await.unwrap();
+    old.seek(&at("t", 0), 0);
+    let quiet = tokio::time::timeout(Duration::from_millis(50), old.poll()).await;
+    assert!(quiet.is_err(), "nothing is handed to a member that lost: {quiet:?}");
+    // Another group's members are not disturbed.
+    let (_other, _) = joined(&log, "h", &["t"]).await;
+    new.commit(vec![commit_of(at("t", 0), 3, "new")]).await.unwrap();
+}
+
+pub(crate) async fn generations_grow_and_offsets_outlive_their_members<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let mut last = 0;
+    for round in 0..5 {
+        let (mut tail, generation) = joined(&log, "g", &["t"]).await;
+        assert!(generation > last);
+        last = generation;
+        tail.commit(vec![commit_of(at("t", 0), round, "x")]).await.unwrap();
+        tail.leave().await;
+        assert_eq!(log.committed("g", &[at("t", 0)]).await.unwrap()[0].offset, round);
+    }
+}
+
+pub(crate) async fn metadata_is_bounded<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    let most = "x".repeat(MAX_METADATA);
+    tail.commit(vec![commit_of(at("t", 0), 1, &most)]).await.unwrap();
+    let over = tail.commit(vec![commit_of(at("t", 0), 2, &(most.clone() + "x"))]).await;
+    assert!(matches!(over, Err(CommitError::Rejected(_))), "{over:?}");
+    assert_eq!(log.committed("g", &[at("t", 0)]).await.unwrap(), [commit_of(at("t", 0), 1, &most)]);
+}
+
+pub(crate) async fn members_see_growth<J: Journal>(log: J) {
+    log.ensure("t", settings(1)).await.unwrap();
+    log.ensure("u", settings(1)).await.unwrap();
+    let (mut tail, generation) = joined(&log, "g", &["t", "u"]).await;
+    log.ensure("t", settings(3)).await.unwrap();
+    log.ensure("u", settings(3)).await.unwrap();
+    let mut owned = BTreeSet::from([0]);
+    let mut current = generation;
+    while owned.len() < 3 {
+        match tail.poll().await.unwrap() {
+            Polled::Assigned { generation, partitions } => {
+                current = generation;
+                owned.extend(partitions);
+            }
+            Polled::Revoked(partitions) | Polled::Lost(partitions) => {
+                tail.release(&partitions);
+                owned.retain(|owned| !partitions.contains(owned));
+            }
+            other => panic!("nothing was sought: {other:?}"),
+        }
+    }
+    assert!(current >= generation);
+    assert!(matches!(log.join("h", &["t".into(), "v".into()]).await, Err(Error::UnknownTopic(_))));
+    log.ensure("v", settings(2)).await.unwrap();
+    assert!(matches!(log.join("h", &["t".into(), "v".into()]).await, Err(Error::Settings { .. })));
+}
+
+pub(crate) async fn many_publishers_all_get_their_own_place<J: Journal>(log: J) {
+    log.ensure("t", settings(4)).await.unwrap();
+    let mut publishers = tokio::task::JoinSet::new();
+    for publisher in 0..32 {
+        let log = log.clone();
+        publishers.spawn(async move {
+            let mut mine = Vec::new();
+            for i in 0..50 {
+                let value = format!("{publisher}/{i}");
+                mine.push((log.append("t", Place::ByKey, keyed(&value, &value)).await.unwrap(), value));
+            }
+            mine
+        });
+    }
+    let acknowledged: Vec<_> = publishers.join_all().await.into_iter().flatten().collect();
+    let places: BTreeSet<_> =
+        acknowledged.iter().map(|(position, _)| (position.partition, position.offset)).collect();
+    assert_eq!(places.len(), 1_600, "no place is given twice");
+    for (position, value) in acknowledged {
+        let slice = log.read(&at("t", position.partition), position.offset, 1, MIB).await.unwrap();
+        assert_eq!(values(&slice.records), [value]);
+    }
+}
