@@ -50,9 +50,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
     } else {
         return Ok(());
     };
-    let field = &name[..name.floor_char_boundary(MAX_NAME)];
     let detail = format!("the attribute name {} {problem}", quote(name));
-    Err(Invalid::new(Reason::InvalidAttributeName, field.escape_debug().to_string(), detail))
+    Err(Invalid::new(Reason::InvalidAttributeName, name.escape_debug().to_string(), detail))
 }
 
 /// Holds all of an event's attributes against the rules; the order of findings is the order of the specification.

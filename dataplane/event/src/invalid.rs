@@ -11,7 +11,7 @@ const QUOTED: usize = 64;
 pub struct Invalid {
     /// The stable word for it.
     pub reason: Reason,
-    /// The attribute, header or member at fault.
+    /// The attribute, header or member at fault, cut to 64 bytes.
     pub field: Option<String>,
     /// One sentence that says what to change. It quotes at most 64 bytes of input, escaped.
     pub detail: String,
@@ -69,7 +69,9 @@ pub enum Reason {
 impl Invalid {
     /// A finding about one field.
     pub fn new(reason: Reason, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { reason, field: Some(field.into()), detail: detail.into() }
+        let mut field = field.into();
+        field.truncate(field.floor_char_boundary(QUOTED));
+        Self { reason, field: Some(field), detail: detail.into() }
     }
 
     /// A finding about the whole.

@@ -84,6 +84,7 @@ fn binary(record: &Record, content_type: Option<&str>, data: Option<Bytes>) -> R
     for header in &record.headers {
         let Some(name) = header.name.strip_prefix(PREFIX) else { continue };
         if !draft.has(name) {
+            attributes::check_name(name)?;
             draft.set(name, text(header)?.to_owned())?;
         }
     }

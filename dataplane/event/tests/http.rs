@@ -149,6 +149,27 @@ fn attributes_are_counted_before_they_are_kept() {
 }
 
 #[test]
+fn whatever_is_repeated_of_a_request_is_short() {
+    let long = format!("ce-{}", "x".repeat(10_000));
+    let value = "%FF".repeat(10_000);
+    let structured = ("content-type", "application/cloudevents+json");
+    for headers in [
+        vec![(long.as_str(), "ü")],
+        vec![(long.as_str(), "x"), structured],
+        vec![("ce-x", value.as_str())],
+        vec![("ce-specversion", value.trim_start_matches('%'))],
+        vec![("content-type", value.as_str())],
+    ] {
+        let headers = headers.into_iter().map(|(name, value)| header(&format!("{name}:{value}"))).collect();
+        let invalid = decode(&headers, Bytes::new(), &PLAIN).unwrap_err();
+        assert!(
+            invalid.detail.len() < 400 && invalid.field.as_ref().is_some_and(|f| f.len() <= 64),
+            "{invalid:?}"
+        );
+    }
+}
+
+#[test]
 fn a_plain_request_says_its_attributes_beside_the_body() {
     let plain = Plain { kind: Some("order.paid"), subject: Some("de/ü"), key: Some("k 1"), ..PLAIN };
     let event = decode(&HeaderMap::new(), Bytes::from_static(b"x"), &plain).unwrap();

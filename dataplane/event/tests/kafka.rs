@@ -72,6 +72,7 @@ fn records_without_an_event_are_poison() {
         ("POISON_EMPTY", record(&[], Some(b"k"), None)),
         ("POISON_EMPTY", record(&[("other", b"1")], None, Some(b""))),
         ("POISON_EMPTY", record(&structured, None, Some(b""))),
+        ("POISON_EMPTY", record(&[&BASE[..], &structured].concat(), None, None)),
         ("POISON_DECODE MISSING_ATTRIBUTE", record(&[], None, Some(b"\x00\xff junk"))),
         ("POISON_DECODE INVALID_JSON", record(&structured, None, Some(b"{"))),
         ("POISON_DECODE MISSING_ATTRIBUTE", record(&BASE[..3], None, Some(b"x"))),
@@ -79,6 +80,7 @@ fn records_without_an_event_are_poison() {
         ("POISON_DECODE INVALID_HEADER", with(&[("content-type", b"text/\xff")])),
         ("POISON_DECODE INVALID_CHARACTER", with(&[("ce_ext", b"a\r\nb")])),
         ("POISON_DECODE INVALID_ATTRIBUTE_NAME", with(&[("ce_a_b", b"1")])),
+        ("POISON_DECODE INVALID_ATTRIBUTE_NAME", with(&[("ce_a\nb", b"\xff")])),
         ("POISON_DECODE EMPTY_ATTRIBUTE", with(&[("ce_partitionkey", b"")])),
         ("POISON_DECODE UNSUPPORTED_MEDIA_TYPE", with(&[("content-type", b"application/cloudevents+avro")])),
     ] {

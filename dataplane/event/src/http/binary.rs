@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::PREFIX;
 use crate::{
-    Event,
+    Event, attributes,
     draft::{Draft, SPECVERSION},
     invalid::{Invalid, Reason, quote},
 };
@@ -52,6 +52,7 @@ pub(super) fn decode(headers: &HeaderMap, content_type: Option<&str>, body: Byte
     let mut draft = Draft::default();
     for (header, value) in headers {
         let Some(name) = header.as_str().strip_prefix(PREFIX) else { continue };
+        attributes::check_name(name)?;
         if name == "datacontenttype" {
             let detail = "the header content-type says what ce-datacontenttype would; leave the latter out";
             return Err(Invalid::new(Reason::InvalidHeader, name, detail));
