@@ -6,8 +6,10 @@
 //!
 //! - [`dead`]: dead letters as records
 //! - [`progress`]: how a Processor is doing
+//! - [`protocol`]: who owns a partition, and what may be committed
 
 pub mod dead;
 pub mod progress;
+pub mod protocol;
 
 pub use progress::Progress;

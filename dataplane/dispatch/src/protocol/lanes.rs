@@ -1,0 +1,148 @@
+//! Which delivery waits for which: one lane per key, one delivery of a lane under way. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Kind, Place, load::StateKey};
+
+/// Which durable record stands for a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Home {
+    /// The event's own record: its source is not resolved past it.
+    Log,
+    /// A `.state` record.
+    State(u64, StateKey),
+}
+
+/// What a delivery is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// Loaded, and replay has not passed its place: an earlier one of its lane may still come.
+    Unpassed(Kind),
+    /// Waiting for its turn.
+    Waiting,
+    /// Being attempted.
+    InFlight,
+    /// Being written to the `.state` topic.
+    Parking(Kind, StateKey),
+    /// Parked until an instant.
+    Resting,
+    /// Being written to the `.dead` topic.
+    Burying,
+}
+
+/// One delivery that is not finished.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Item<L> {
+    pub(super) lane: Option<L>,
+    pub(super) attempts: u32,
+    pub(super) home: Home,
+    pub(super) stage: Stage,
+}
+
+/// All deliveries of a partition that are not finished, and their order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lanes<L> {
+    items: BTreeMap<Place, Item<L>>,
+    lanes: BTreeMap<L, VecDeque<Place>>,
+    ready: VecDeque<Place>,
+    unpassed: BTreeSet<Place>,
+}
+
+impl<L> Default for Lanes<L> {
+    fn default() -> Self {
+        Self {
+            items: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            ready: VecDeque::new(),
+            unpassed: BTreeSet::new(),
+        }
+    }
+}
+
+impl<L: Clone + Ord> Lanes<L> {
+    pub(super) fn get(&self, place: Place) -> Option<&Item<L>> {
+        self.items.get(&place)
+    }
+
+    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Item<L>> {
+        self.items.get_mut(&place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Item<L>)> {
+        self.items.iter().map(|(place, item)| (*place, item))
+    }
+
+    /// Keeps a loaded delivery out of its lane until replay has passed its place.
+    pub(super) fn hold(&mut self, place: Place, item: Item<L>) {
+        self.unpassed.insert(place);
+        self.items.insert(place, item);
+    }
+
+    /// The held deliveries of one source up to and including an offset, in order; they are held no longer.
+    pub(super) fn passed(&mut self, source: u16, offset: u64) -> Vec<Place> {
+        let reached = Place { source, offset: 0 }..=Place { source, offset };
+        let places: Vec<Place> = self.unpassed.range(reached).copied().collect();
+        for place in &places {
+            self.unpassed.remove(place);
+        }
+        places
+    }
+
+    /// Adds a delivery that is not known yet.
+    pub(super) fn add(&mut self, place: Place, item: Item<L>) {
+        self.items.insert(place, item);
+        self.enter(place);
+    }
+
+    /// Puts a known delivery at the end of its lane.
+    pub(super) fn enter(&mut self, place: Place) {
+        if let Some(lane) = self.items.get(&place).and_then(|item| item.lane.clone()) {
+            self.lanes.entry(lane).or_default().push_back(place);
+        }
+        self.wake(place);
+    }
+
+    /// Makes a delivery ready if it waits for nothing but a free slot.
+    pub(super) fn wake(&mut self, place: Place) {
+        let Some(item) = self.items.get(&place) else { return };
+        if item.stage == Stage::Waiting && self.is_head(place, item) {
+            self.ready.push_back(place);
+        }
+    }
+
+    fn is_head(&self, place: Place, item: &Item<L>) -> bool {
+        let lane = item.lane.as_ref().and_then(|lane| self.lanes.get(lane));
+        lane.is_none_or(|lane| lane.front() == Some(&place))
+    }
+
+    /// The next delivery to attempt.
+    pub(super) fn next_ready(&mut self) -> Option<Place> {
+        self.ready.pop_front()
+    }
+
+    /// How many deliveries are ready to be attempted.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Removes a finished delivery and wakes the next of its lane.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Item<L>> {
+        let item = self.items.remove(&place)?;
+        if let Some(name) = &item.lane
+            && let Some(lane) = self.lanes.get_mut(name)
+        {
+            lane.retain(|other| *other != place);
+            match lane.front().copied() {
+                Some(next) => self.wake(next),
+                None => drop(self.lanes.remove(name)),
+            }
+        }
+        Some(item)
+    }
+
+    /// The deliveries of a lane, first to last.
+    pub(super) fn of(&self, lane: &L) -> impl Iterator<Item = (Place, &Item<L>)> {
+        let places = self.lanes.get(lane).into_iter().flatten();
+        places.filter_map(|place| self.items.get(place).map(|item| (*place, item)))
+    }
+}

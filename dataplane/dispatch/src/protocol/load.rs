@@ -1,0 +1,98 @@
+//! What a new owner keeps of the `.state` topic. Pure.
+//!
+//! It reads from the claim's low mark to the end, as any reader of a compacted topic does: the newest value of a key
+//! counts, and a tombstone removes it. Of what remains it drops the records on the dead list, those that a zombie
+//! wrote behind the floor, and all but the newest of each event.
+
+use std::collections::BTreeMap;
+
+use super::{Claim, Deviation, Kind, Place, Planted};
+
+/// The key of a `.state` record, less what is the same for all of a Processor's. Each is written once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateKey {
+    /// The epoch of the claim under which it was written.
+    pub epoch: u64,
+    /// Its number among the records of that claim.
+    pub seq: u64,
+    /// The nonce of that claim.
+    pub nonce: u64,
+}
+
+/// A parked delivery, as far as the protocol cares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loaded<L> {
+    /// Where its record lies in the `.state` topic.
+    pub at: u64,
+    /// That record's key.
+    pub key: StateKey,
+    /// Where its event lies.
+    pub place: Place,
+    /// Its lane, if it has one.
+    pub lane: Option<L>,
+    /// Why it is parked.
+    pub kind: Kind,
+    /// How many attempts were made.
+    pub attempts: u32,
+}
+
+/// What a new owner found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<L> {
+    /// Deliveries that are still to be made, by place.
+    pub kept: Vec<Loaded<L>>,
+    /// Records that are not, by offset: each needs a tombstone.
+    pub dropped: Vec<(u64, StateKey)>,
+}
+
+/// Gathers `.state` records until the end is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loader<L> {
+    records: BTreeMap<StateKey, Loaded<L>>,
+}
+
+impl<L> Default for Loader<L> {
+    fn default() -> Self {
+        Self { records: BTreeMap::new() }
+    }
+}
+
+impl<L: Clone> Loader<L> {
+    /// Takes a record.
+    pub fn record(&mut self, record: Loaded<L>) {
+        self.records.insert(record.key, record);
+    }
+
+    /// Takes a tombstone.
+    pub fn tombstone(&mut self, key: StateKey) {
+        self.records.remove(&key);
+    }
+
+    /// The highest epoch seen.
+    pub fn highest_epoch(&self) -> u64 {
+        self.records.keys().next_back().map_or(0, |key| key.epoch)
+    }
+
+    /// Decides, by the claim that was committed last. Without one every record is kept but those that a newer one of
+    /// its event replaces.
+    pub fn finish(self, claim: Option<&Claim>, planted: Planted) -> Found<L> {
+        let mut dropped = Vec::new();
+        let mut newest: BTreeMap<Place, Loaded<L>> = BTreeMap::new();
+        // In order of (epoch, seq): a later record of an event replaces an earlier one.
+        for (key, record) in self.records {
+            if claim.is_some_and(|claim| is_void(claim, &record, planted)) {
+                dropped.push((record.at, key));
+            } else if let Some(replaced) = newest.insert(record.place, record) {
+                dropped.push((replaced.at, replaced.key));
+            }
+        }
+        dropped.sort_unstable();
+        Found { kept: newest.into_values().collect(), dropped }
+    }
+}
+
+fn is_void<L>(claim: &Claim, record: &Loaded<L>, planted: Planted) -> bool {
+    let lower = record.key.epoch < claim.epoch || planted.is(Deviation::EpochIgnored);
+    let behind = record.at >= claim.floor && !planted.is(Deviation::FloorIgnored);
+    claim.dead.contains(&record.at) || (lower && behind)
+}

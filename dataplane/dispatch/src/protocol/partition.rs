@@ -1,0 +1,478 @@
+//! One partition in the hands of its owner: from a received record to what may be committed. Pure.
+//!
+//! Every method takes what happened and adds to `effects` what must now be done. Ownership itself begins in
+//! [`takeover`](super::takeover) and ends with the value: after a doubt that [`after`] answers with
+//! anything but [`Next::Again`], nothing in memory counts any more.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Claim, Deviation, Kind, Metadata, Place, Planted, Tracker,
+    lanes::{Home, Item, Lanes, Stage},
+    listing::Listing,
+    load::StateKey,
+};
+
+/// The bounds of one partition's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// At most so many records are received and unresolved.
+    pub max_unresolved: usize,
+    /// At most so many wait in one lane; later ones are parked.
+    pub max_waiting: usize,
+    /// The planted mistake of a test.
+    pub planted: Planted,
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Append a parked delivery to the `.state` topic; then [`Partition::parked`].
+    Park {
+        /// The delivery.
+        place: Place,
+        /// The record's key.
+        key: StateKey,
+        /// Why it is parked.
+        kind: Kind,
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// The delivery is parked and durable; at its instant [`Partition::due`].
+    Rest(Place),
+    /// Append a dead letter; then [`Partition::buried`].
+    Bury(Place),
+    /// Append a tombstone to the `.state` topic; then [`Partition::cleared`].
+    Clear(u64, StateKey),
+}
+
+/// An attempt to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Start {
+    /// The delivery.
+    pub place: Place,
+    /// Which attempt of it, from 1.
+    pub attempt: u32,
+    /// Where its parked record lies; without one, the event came from its source.
+    pub state: Option<u64>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The event is delivered.
+    Delivered,
+    /// It will be attempted again.
+    Retry,
+    /// It will not.
+    Dead,
+}
+
+/// Why something that was asked for did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doubt {
+    /// An append or commit was refused and will never appear.
+    Rejected,
+    /// An append may have been written, or may yet be.
+    UnknownAppend,
+    /// A commit may have been written, or may yet be.
+    UnknownCommit,
+    /// The group has another generation.
+    Stale,
+}
+
+/// How to go on after a [`Doubt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Ask for the same again.
+    Again,
+    /// Forget everything; when the commit under way, if there is one, is answered, read what is durable and claim
+    /// again. What is fetched before that answer may be overtaken by it.
+    Reload,
+    /// The same, but join the group anew first: no answer will come, and only a new generation refuses a commit that is
+    /// still on its way.
+    Rejoin,
+}
+
+/// How to go on after a doubt. Only what certainly did not happen may be repeated.
+pub const fn after(doubt: Doubt) -> Next {
+    match doubt {
+        Doubt::Rejected => Next::Again,
+        Doubt::UnknownAppend | Doubt::Stale => Next::Reload,
+        Doubt::UnknownCommit => Next::Rejoin,
+    }
+}
+
+/// What to commit: an offset and its metadata for each source, in order.
+pub type Offsets = Vec<(u64, Metadata)>;
+
+/// A partition in the hands of its owner. `L` names lanes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Partition<L> {
+    rules: Rules,
+    claim: Claim,
+    seq: u64,
+    sources: Vec<Tracker>,
+    lanes: Lanes<L>,
+    listing: Listing,
+    live: BTreeSet<u64>,
+    busy: usize,
+    draining: bool,
+    dirty: bool,
+    flying: bool,
+}
+
+impl<L: Clone + Ord> Partition<L> {
+    pub(super) fn new(rules: Rules, claim: Claim, sources: Vec<Tracker>, listing: Listing) -> Self {
+        Self {
+            rules,
+            claim,
+            seq: 0,
+            sources,
+            lanes: Lanes::default(),
+            listing,
+            live: BTreeSet::new(),
+            busy: 0,
+            draining: false,
+            dirty: false,
+            flying: false,
+        }
+    }
+
+    /// The claim by which this partition is worked.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Whether the group's last commit shows that this owner, whose claim was acknowledged, still is the one.
+    pub fn is_still_mine(&self, committed: &Claim) -> bool {
+        (self.claim.epoch, self.claim.nonce) == (committed.epoch, committed.nonce)
+    }
+
+    /// How many deliveries are parked.
+    pub fn parked_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many records are received and unresolved.
+    pub fn unresolved(&self) -> usize {
+        self.sources.iter().map(Tracker::unresolved).sum()
+    }
+
+    /// Whether another record may be received now.
+    pub fn has_room(&self) -> bool {
+        !self.draining && self.unresolved() < self.rules.max_unresolved
+    }
+
+    /// Where to read a source from.
+    pub fn resume(&self, source: u16) -> u64 {
+        self.sources.get(usize::from(source)).map_or(0, Tracker::base)
+    }
+
+    // === what is received ===
+
+    pub(super) fn load(
+        &mut self,
+        place: Place,
+        lane: Option<L>,
+        kind: Kind,
+        attempts: u32,
+        home: (u64, StateKey),
+    ) {
+        self.live.insert(home.0);
+        let item = Item { lane, attempts, home: Home::State(home.0, home.1), stage: Stage::Unpassed(kind) };
+        self.lanes.hold(place, item);
+    }
+
+    /// Lets loaded deliveries go whose place is already behind the reading position.
+    pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
+        let held: BTreeSet<u16> = self.lanes.iter().map(|(place, _)| place.source).collect();
+        for source in held {
+            let all = self.rules.planted.is(Deviation::AttemptBeforeReplay);
+            match self.sources.get(usize::from(source)) {
+                Some(tracker) if !all => {
+                    if let Some(last) = tracker.next().checked_sub(1) {
+                        self.pass(source, last, effects);
+                    }
+                }
+                _ => self.pass(source, u64::MAX, effects),
+            }
+        }
+    }
+
+    /// A record was read. Returns whether its payload is needed from now on; a record that is resolved, parked or
+    /// received already needs nothing.
+    pub fn received(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        self.pass(place.source, place.offset, effects);
+        let Some(tracker) = self.sources.get_mut(usize::from(place.source)) else { return false };
+        if !tracker.received(place.offset) {
+            self.dirty = true;
+            return false;
+        }
+        if self.lanes.get(place).is_some() {
+            tracker.resolve(place.offset);
+            self.dirty = true;
+            return false;
+        }
+        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
+        self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
+        if park {
+            self.park(place, Kind::Behind, effects);
+        }
+        true
+    }
+
+    /// Everything of a source below this offset was read.
+    pub fn reached(&mut self, source: u16, end: u64, effects: &mut Vec<Effect>) {
+        if let Some(last) = end.checked_sub(1) {
+            self.pass(source, last, effects);
+        }
+        if let Some(tracker) = self.sources.get_mut(usize::from(source)) {
+            self.dirty |= !tracker.has_passed(end.saturating_sub(1));
+            tracker.pass(end);
+        }
+    }
+
+    /// Replay has come to this offset: loaded deliveries up to it take their places in their lanes.
+    fn pass(&mut self, source: u16, offset: u64, effects: &mut Vec<Effect>) {
+        for place in self.lanes.passed(source, offset) {
+            let Some(item) = self.lanes.get_mut(place) else { continue };
+            if item.stage == Stage::Unpassed(Kind::Retry) {
+                item.stage = Stage::Resting;
+                effects.push(Effect::Rest(place));
+            } else {
+                item.stage = Stage::Waiting;
+            }
+            self.lanes.enter(place);
+        }
+    }
+
+    /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition is
+    /// half full: one key must not take the room of all.
+    fn must_park(&self, lane: &L) -> bool {
+        let mut waiting = 0;
+        for (position, (_, item)) in self.lanes.of(lane).enumerate() {
+            let held = matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _));
+            if position == 0 && held {
+                return true;
+            }
+            waiting += usize::from(item.home == Home::Log);
+        }
+        waiting > self.rules.max_waiting || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+    }
+
+    fn park(&mut self, place: Place, kind: Kind, effects: &mut Vec<Effect>) {
+        let key = self.next_key(place);
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        item.stage = Stage::Parking(kind, key);
+        let attempts = item.attempts + u32::from(kind == Kind::Retry);
+        self.busy += 1;
+        effects.push(Effect::Park { place, key, kind, attempts });
+    }
+
+    fn next_key(&mut self, place: Place) -> StateKey {
+        if self.rules.planted.is(Deviation::KeyIsPlace) {
+            return StateKey { epoch: 0, seq: place.offset, nonce: 0 };
+        }
+        self.seq += 1;
+        StateKey { epoch: self.claim.epoch, seq: self.seq, nonce: self.claim.nonce }
+    }
+
+    // === what is attempted ===
+
+    /// The next attempt to make, if there is one.
+    pub fn start(&mut self) -> Option<Start> {
+        if self.draining || self.listing.len() > Listing::MAX {
+            return None;
+        }
+        let place = self.lanes.next_ready()?;
+        let item = self.lanes.get_mut(place).filter(|item| item.stage == Stage::Waiting)?;
+        item.stage = Stage::InFlight;
+        self.busy += 1;
+        let state = match item.home {
+            Home::Log => None,
+            Home::State(at, _) => Some(at),
+        };
+        Some(Start { place, attempt: item.attempts + 1, state })
+    }
+
+    /// How many attempts could be started now.
+    pub fn ready(&self) -> usize {
+        if self.draining { 0 } else { self.lanes.ready() }
+    }
+
+    /// An attempt ended.
+    pub fn ended(&mut self, place: Place, verdict: Verdict, effects: &mut Vec<Effect>) {
+        self.busy -= 1;
+        match verdict {
+            Verdict::Delivered => self.finish(place, effects),
+            Verdict::Retry => self.park(place, Kind::Retry, effects),
+            Verdict::Dead => {
+                let Some(item) = self.lanes.get_mut(place) else { return };
+                item.stage = Stage::Burying;
+                self.busy += 1;
+                effects.push(Effect::Bury(place));
+            }
+        }
+    }
+
+    /// The dead letter is durable.
+    pub fn buried(&mut self, place: Place, effects: &mut Vec<Effect>) {
+        self.busy -= 1;
+        self.finish(place, effects);
+    }
+
+    /// The parked record is durable at this offset.
+    pub fn parked(&mut self, place: Place, at: u64, effects: &mut Vec<Effect>) {
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        let Stage::Parking(kind, key) = item.stage else { return };
+        self.busy -= 1;
+        self.dirty = true;
+        let replaced = std::mem::replace(&mut item.home, Home::State(at, key));
+        let lane = item.lane.clone();
+        item.stage = match kind {
+            Kind::Retry => Stage::Resting,
+            Kind::Behind => Stage::Waiting,
+        };
+        item.attempts += u32::from(kind == Kind::Retry);
+        self.live.insert(at);
+        self.leave(place, replaced, effects);
+        match kind {
+            Kind::Behind => self.lanes.wake(place),
+            Kind::Retry => {
+                effects.push(Effect::Rest(place));
+                self.park_followers(lane.as_ref(), effects);
+            }
+        }
+    }
+
+    /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
+    fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
+        let Some(lane) = lane else { return };
+        let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
+        let followers: Vec<Place> =
+            self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place).collect();
+        for place in followers {
+            self.park(place, Kind::Behind, effects);
+        }
+    }
+
+    /// The instant of a parked delivery has come.
+    pub fn due(&mut self, place: Place) {
+        if let Some(item) = self.lanes.get_mut(place)
+            && item.stage == Stage::Resting
+        {
+            item.stage = Stage::Waiting;
+            self.lanes.wake(place);
+        }
+    }
+
+    fn finish(&mut self, place: Place, effects: &mut Vec<Effect>) {
+        self.dirty = true;
+        if let Some(item) = self.lanes.remove(place) {
+            self.leave(place, item.home, effects);
+        }
+    }
+
+    /// A durable record no longer stands for its delivery.
+    fn leave(&mut self, place: Place, home: Home, effects: &mut Vec<Effect>) {
+        match home {
+            Home::Log => {
+                if let Some(tracker) = self.sources.get_mut(usize::from(place.source)) {
+                    tracker.resolve(place.offset);
+                }
+            }
+            Home::State(at, key) => {
+                self.live.remove(&at);
+                if self.listing.finish(at, key, self.rules.planted) {
+                    effects.push(Effect::Clear(at, key));
+                }
+            }
+        }
+    }
+
+    // === what is committed ===
+
+    /// What to commit now, if anything changed and no commit is under way.
+    pub fn commit(&mut self) -> Option<Offsets> {
+        if self.flying || !self.dirty {
+            return None;
+        }
+        self.dirty = false;
+        self.flying = true;
+        let bare: Vec<(u64, Vec<(u64, u64)>)> =
+            self.sources.iter().map(|t| (t.base(), t.completed())).collect();
+        let mut claim = self.claim.clone();
+        claim.dead = self.listing.compose(|dead| fits(&claim, dead, &bare));
+        claim.low = self.low();
+        if self.rules.planted.is(Deviation::NoDeadList) {
+            claim.dead.clear();
+        }
+        let with_claim = |(offset, completed)| (offset, Metadata { claim: claim.clone(), completed });
+        Some(bare.into_iter().map(with_claim).collect())
+    }
+
+    fn low(&self) -> u64 {
+        let live = self.live.first().copied();
+        [live, self.listing.lowest()].into_iter().flatten().fold(self.claim.floor, u64::min)
+    }
+
+    /// The commit under way succeeded.
+    pub fn committed(&mut self, effects: &mut Vec<Effect>) {
+        self.flying = false;
+        for (at, key) in self.listing.committed() {
+            effects.push(Effect::Clear(at, key));
+        }
+        self.dirty |= self.listing.has_more();
+    }
+
+    /// The commit under way was refused, and nothing was written.
+    pub fn commit_rejected(&mut self) {
+        self.flying = false;
+        self.dirty = true;
+        self.listing.refused();
+    }
+
+    /// A tombstone is durable.
+    pub fn cleared(&mut self, at: u64) {
+        self.listing.cleared(at);
+        self.dirty = true;
+    }
+
+    // === how it begins and ends ===
+
+    pub(super) fn planted(&self) -> Planted {
+        self.rules.planted
+    }
+
+    /// Takes the dead entries that the next commit has no room for off the list.
+    pub(super) fn overflow(&mut self) -> Vec<(u64, StateKey)> {
+        let bare: Vec<(u64, Vec<(u64, u64)>)> =
+            self.sources.iter().map(|t| (t.base(), t.completed())).collect();
+        let claim = self.claim.clone();
+        self.listing.overflow(|dead| fits(&claim, dead, &bare))
+    }
+
+    /// Makes the next commit one that is wanted.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Starts no more attempts and takes no more records.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether nothing is under way, so that after one last commit another may own the partition.
+    pub fn is_quiet(&self) -> bool {
+        self.busy == 0 && !self.flying
+    }
+}
+
+fn fits(claim: &Claim, dead: &[u64], sources: &[(u64, Vec<(u64, u64)>)]) -> bool {
+    let claim = Claim { dead: dead.to_vec(), ..claim.clone() };
+    sources.iter().all(|(offset, completed)| {
+        let metadata = Metadata { claim: claim.clone(), completed: completed.clone() };
+        metadata.encode(*offset).len() <= Metadata::MAX
+    })
+}

@@ -1,0 +1,142 @@
+//! How a partition is taken over: read what is durable, then claim, then work. Pure.
+//!
+//! The order matters and cannot be shortened: the committed claim is fetched first, the `.state` topic's end taken
+//! after it, everything up to that end read, then the tombstones up to the end as it is by then, and the new claim
+//! committed with offsets unchanged. Only its acknowledgement makes an owner.
+//!
+//! The second stretch is for a tombstone that was written twice. Once the later one is there, compaction may remove
+//! the earlier one from under the reader, who has already read the record that both of them remove; the later one lies
+//! behind the first end, but always before the second.
+
+use super::{
+    Claim, Deviation, Metadata, Rules, Tracker,
+    listing::Listing,
+    load::{Loaded, Loader, StateKey},
+    partition::{Effect, Offsets, Partition},
+};
+
+/// What a source's group has committed, or where it begins when nothing was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Committed {
+    /// The offset.
+    pub offset: u64,
+    /// The metadata, when there was some and it could be read.
+    pub metadata: Option<Metadata>,
+}
+
+/// A partition whose `.state` topic is being read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loading<L> {
+    rules: Rules,
+    nonce: u64,
+    claim: Option<Claim>,
+    sources: Vec<Tracker>,
+    end: u64,
+    loader: Loader<L>,
+}
+
+/// A partition whose claim is not acknowledged yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Claiming<L> {
+    partition: Partition<L>,
+    sweep: Vec<(u64, StateKey)>,
+}
+
+impl<L: Clone + Ord> Loading<L> {
+    /// Begins from what is committed for each source, in the order of their indexes, and the `.state` topic's end as
+    /// taken afterwards.
+    pub fn new(rules: Rules, nonce: u64, committed: Vec<Committed>, end: u64) -> Self {
+        let claims = committed.iter().filter_map(|source| source.metadata.as_ref()).map(|m| &m.claim);
+        let claim = claims.max_by_key(|claim| (claim.epoch, claim.nonce)).cloned();
+        let completed =
+            |source: &Committed| source.metadata.as_ref().map_or(Vec::new(), |m| m.completed.clone());
+        let sources = committed.iter().map(|source| Tracker::new(source.offset, completed(source))).collect();
+        Self { rules, nonce, claim, sources, end, loader: Loader::default() }
+    }
+
+    /// Which part of the `.state` topic to read first: from here, up to but not including there. When that is done,
+    /// take the topic's end again and read on to it.
+    pub fn range(&self) -> (u64, u64) {
+        (self.claim.as_ref().map_or(0, |claim| claim.low).min(self.end), self.end)
+    }
+
+    /// Whether a claim was found. Without one every parked record is kept, which is worth a warning where there are
+    /// any or where offsets were committed.
+    pub fn has_claim(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// Takes a `.state` record. One behind the first end was not there when this owner looked, and is a zombie's.
+    pub fn record(&mut self, record: Loaded<L>) {
+        if record.at < self.end {
+            self.loader.record(record);
+        }
+    }
+
+    /// Takes a tombstone of the `.state` topic.
+    pub fn tombstone(&mut self, key: StateKey) {
+        self.loader.tombstone(key);
+    }
+
+    /// Everything was read: decides what to keep, and prepares the claim.
+    pub fn finish(self) -> Claiming<L> {
+        let highest = self.loader.highest_epoch().max(self.claim.as_ref().map_or(0, |claim| claim.epoch));
+        let found = self.loader.finish(self.claim.as_ref(), self.rules.planted);
+        let claim =
+            Claim { epoch: highest + 1, nonce: self.nonce, floor: self.end, low: self.end, dead: vec![] };
+        let mut listing = Listing::default();
+        for (at, key) in found.dropped {
+            listing.finish(at, key, self.rules.planted);
+        }
+        let mut partition = Partition::new(self.rules, claim, self.sources, listing);
+        for Loaded { at, key, place, lane, kind, attempts } in found.kept {
+            partition.load(place, lane, kind, attempts, (at, key));
+        }
+        let sweep = partition.overflow();
+        Claiming { partition, sweep }
+    }
+}
+
+impl<L: Clone + Ord> Claiming<L> {
+    /// Records that must have their tombstones acknowledged before the claim, because the list of them does not fit.
+    pub fn sweep(&self) -> &[(u64, StateKey)] {
+        &self.sweep
+    }
+
+    /// A tombstone of the sweep is durable.
+    pub fn swept(&mut self, at: u64) {
+        self.sweep.retain(|entry| entry.0 != at);
+    }
+
+    /// The commit that makes the claim; `None` while the sweep is unfinished.
+    pub fn claim(&mut self) -> Option<Offsets> {
+        if !self.sweep.is_empty() {
+            return None;
+        }
+        self.partition.touch();
+        self.partition.commit()
+    }
+
+    /// The claim was refused, and nothing was written.
+    pub fn rejected(&mut self) {
+        self.partition.commit_rejected();
+    }
+
+    /// The claim is acknowledged: the work may begin.
+    pub fn acknowledged(mut self, effects: &mut Vec<Effect>) -> Partition<L> {
+        self.partition.committed(effects);
+        self.partition.begin(effects);
+        self.partition
+    }
+
+    /// Work without an acknowledged claim, where that mistake is planted.
+    pub fn presumed(mut self, effects: &mut Vec<Effect>) -> Option<Partition<L>> {
+        let planted = self.partition.planted();
+        if planted.is(Deviation::ClaimMerged) || planted.is(Deviation::UnansweredClaim) {
+            self.partition.commit_rejected();
+            self.partition.begin(effects);
+            return Some(self.partition);
+        }
+        None
+    }
+}
