@@ -1,7 +1,8 @@
 //! Promises in `docs/delivery.md` and the tests behind them. Pure.
 //!
 //! Every list item of that page is a promise and ends with ``(tests: `crate::module::name`, …)``. Each name is that of a
-//! test that exists: the crate, its modules (of `tests/`, the file), and a function with a test attribute.
+//! test that exists: the crate, its modules (of `tests/`, the file), and a function with a test attribute, or a public
+//! one in a file `cases.rs`, which a macro makes a test of for every implementation.
 
 use std::collections::BTreeSet;
 
@@ -84,6 +85,7 @@ fn place(file: &File, workspace: &[Crate]) -> Option<String> {
 
 /// The tests of one file, behind the modules that stand in it.
 fn tests_in(file: &File) -> Vec<String> {
+    let is_cases = file.is_test && file.path.ends_with("/cases.rs");
     let mut modules: Vec<(usize, &str)> = Vec::new();
     let mut has_attribute = false;
     let mut tests = Vec::new();
@@ -100,7 +102,8 @@ fn tests_in(file: &File) -> Vec<String> {
         if let Some(module) = module_name(text) {
             modules.push((indentation, module));
         }
-        if let (true, Some(name)) = (has_attribute, source::function_name(text)) {
+        let is_test = has_attribute || (is_cases && text.starts_with("pub"));
+        if let (true, Some(name)) = (is_test, source::function_name(text)) {
             tests
                 .push(modules.iter().map(|(_, module)| *module).chain([name]).collect::<Vec<_>>().join("::"));
         }
@@ -149,6 +152,11 @@ mod tests {
             file("outer/inner/src/lib.rs", inline),
             file("outer/inner/src/p/tests.rs", property),
             file("outer/tests/w.rs", waiting),
+            file(
+                "outer/tests/contract/cases.rs",
+                "//! C.\npub(crate) async fn case<J: Log>(log: J) {}\nfn helps() {}\n",
+            ),
+            file("outer/src/cases.rs", "//! C.\npub fn no_test() {}\n"),
         ];
         check(&files, &workspace).iter().map(Problem::to_string).collect()
     }
@@ -164,6 +172,7 @@ No promise.
 - Two,
   over lines (tests: `evhub_inner::p::tests::always`,
   `evhub_outer::w::waits`, `evhub_outer::w::stays`)
+- Three. (tests: `evhub_outer::contract::cases::case`)
 ";
         assert_eq!(found(page), [""; 0]);
     }
