@@ -1,3 +1,80 @@
-//! To be written.
+//! The `evhub` tool: a hub on a laptop, and the verbs to use one.
+//!
+//! Each verb is a module with its arguments and a `run`; this file joins them. Everything they share is in `client`
+//! (talking to a hub), `output` (what goes to standard output) and `exit` (how a command ends).
 
-fn main() {}
+mod client;
+mod dead;
+#[expect(dead_code, reason = "told by `dev`")]
+mod demo;
+mod exit;
+mod logging;
+mod name;
+mod output;
+mod publish;
+mod sink;
+mod status;
+mod style;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{client::Client, exit::Exit};
+
+/// evhub keeps events in a log and delivers each to every service that wants it: in order per key, retried durably,
+/// dead-lettered with the reason, never lost.
+#[derive(Debug, Parser)]
+#[command(name = "evhub", version, after_help = "Start with:\n  evhub dev examples/quickstart --demo")]
+struct Cli {
+    #[command(flatten)]
+    hub: client::Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Publish(publish::Args),
+    Sink(sink::Args),
+    Dead(dead::Args),
+    Status(status::Args),
+    Version(version::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    logging::init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::conclude(Err(anyhow::Error::new(error).context("could not start"))),
+    };
+    exit::conclude(runtime.block_on(run(cli)))
+}
+
+async fn run(Cli { hub, verb }: Cli) -> anyhow::Result<Exit> {
+    let client = Client::new(&hub.server);
+    match verb {
+        Verb::Publish(args) => publish::run(&client, &hub.namespace, args).await,
+        Verb::Sink(args) => sink::run(args).await,
+        Verb::Dead(args) => dead::run(&client, &hub.namespace, args).await,
+        Verb::Status(args) => status::run(&client, &hub.namespace, args).await,
+        Verb::Version(args) => version::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,306 @@
+//! Talking to a hub over HTTP, and turning whatever goes wrong into something a person can act on.
+
+mod problem;
+
+use std::{error::Error as StdError, str::FromStr, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Uri, header, uri::Scheme};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub(crate) use self::problem::{Outcome, Problem};
+
+/// A hub that takes longer to accept a connection is as good as gone.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The hub itself answers or closes within this time.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The longest answer taken: a page of dead letters with the largest events.
+const LARGEST: usize = 256 << 20;
+/// How many items one page of a list asks for.
+const PAGE: usize = 100;
+/// What may stand in a path segment as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// Where the hub is, and whose resources are meant.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Which hub")]
+pub(crate) struct Options {
+    /// The hub's api listener
+    #[arg(
+        long,
+        global = true,
+        env = "EVHUB_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8083"
+    )]
+    pub(crate) server: Server,
+    /// The namespace of names given without one
+    #[arg(short, long, global = true, value_parser = crate::name::label, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+/// The address of an api listener, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server(String);
+
+/// What is no address of an api listener.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("the api listener is an http URL without user or query, as in http://127.0.0.1:8083")]
+pub(crate) struct NotAServer;
+
+/// Sends requests to one hub; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+    server: Server,
+}
+
+/// What came of a request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No connection, so nothing was sent.
+    #[error("no hub answers at {server}")]
+    Unreachable { server: String, source: Cause },
+    /// A connection that broke, or an answer that did not come.
+    #[error("the hub at {server} gave no answer, so the outcome is unknown")]
+    Lost { server: String, source: Cause },
+    /// The hub said no.
+    #[error(transparent)]
+    Refused(Problem),
+    /// The hub, or something else at that address, answered with something else.
+    #[error("{server} does not answer as a hub does")]
+    Nonsense { server: String, source: Cause },
+}
+
+/// The innermost cause in words; what wraps it only repeats it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Cause(String);
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+/// The path of something in a namespace, every segment encoded.
+pub(crate) fn path(namespace: &str, segments: &[&str]) -> String {
+    ["namespaces", namespace]
+        .iter()
+        .chain(segments)
+        .fold(String::new(), |path, segment| path + "/" + &utf8_percent_encode(segment, SEGMENT).to_string())
+}
+
+// === impl Client ===
+
+impl Client {
+    /// A client of this hub; connects when first used.
+    pub(crate) fn new(server: &Server) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_nodelay(true);
+        let http =
+            legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+        Self { http, server: server.clone() }
+    }
+
+    /// Reads one thing.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let answer = self.send(Method::GET, path, HeaderMap::new(), Bytes::new()).await?;
+        self.decode(&answer)
+    }
+
+    /// Reads a whole list, page by page.
+    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
+        let mut items = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page: Page<T> = self.get(&format!("{path}?limit={PAGE}{after}")).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => after = format!("&after={}", utf8_percent_encode(&next, SEGMENT)),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// Sends a JSON document and reads the answer.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body).context("could not write JSON")?;
+        let json = header::HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        Ok(self.post_raw(path, headers, body.into()).await?)
+    }
+
+    /// Sends bytes under headers of the caller's and reads the answer.
+    pub(crate) async fn post_raw<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<T, Error> {
+        let answer = self.send(Method::POST, path, headers, body).await?;
+        self.decode(&answer)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, Error> {
+        let uri = Uri::try_from(format!("{}{path}", self.server.0)).map_err(|error| self.nonsense(&error))?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let late = |_| self.lost(&std::io::Error::from(std::io::ErrorKind::TimedOut));
+        tokio::time::timeout(ANSWER, self.exchange(request)).await.map_err(late)?
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Error> {
+        let answer =
+            self.http.request(request).await.map_err(|error| {
+                if error.is_connect() { self.unreachable(&error) } else { self.lost(&error) }
+            })?;
+        let (head, body) = answer.into_parts();
+        let body =
+            Limited::new(body, LARGEST).collect().await.map_err(|error| self.lost(&*error))?.to_bytes();
+        if head.status.is_success() {
+            Ok(body)
+        } else {
+            Err(Error::Refused(Problem::decode(head.status, &body)))
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| self.nonsense(&error))
+    }
+
+    fn unreachable(&self, error: &(dyn StdError + 'static)) -> Error {
+        Error::Unreachable { server: self.server.0.clone(), source: Cause::of(error) }
+    }
+
+    fn lost(&self, error: &(dyn StdError + 'static)) -> Error {
+        Error::Lost { server: self.server.0.clone(), source: Cause::of(error) }
+    }
+
+    fn nonsense(&self, error: &(dyn StdError + 'static)) -> Error {
+        Error::Nonsense { server: self.server.0.clone(), source: Cause::of(error) }
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// Nothing is there, so nothing was sent.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// What became of an event whose publishing ended like this.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unreachable { .. } => Outcome::Rejected,
+            Self::Refused(problem) => problem.outcome,
+            Self::Lost { .. } | Self::Nonsense { .. } => Outcome::Unknown,
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "is the hub running? start one with `evhub dev examples/quickstart`, or name its api listener with \
+                 --server or EVHUB_SERVER",
+            ),
+            Self::Lost { .. } => None,
+            Self::Refused(problem) => problem.hint(),
+            Self::Nonsense { .. } => Some("does --server (or EVHUB_SERVER) name the hub's api listener?"),
+        }
+    }
+}
+
+impl Cause {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut innermost = error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        Self(innermost.to_string())
+    }
+}
+
+// === impl Server ===
+
+impl FromStr for Server {
+    type Err = NotAServer;
+
+    fn from_str(text: &str) -> Result<Self, NotAServer> {
+        let uri: Uri = text.parse().map_err(|_| NotAServer)?;
+        let host = uri.host().is_some_and(|host| !host.is_empty());
+        let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if uri.scheme() != Some(&Scheme::HTTP) || !host || user || uri.query().is_some() {
+            return Err(NotAServer);
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl From<std::net::SocketAddr> for Server {
+    fn from(address: std::net::SocketAddr) -> Self {
+        Self(format!("http://{address}"))
+    }
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_an_http_url() {
+        let server: Server = "http://127.0.0.1:8083/".parse().unwrap();
+        assert_eq!(server.to_string(), "http://127.0.0.1:8083");
+        for text in
+            ["", "localhost:8083", "https://hub", "http://", "http://u:p@hub", "http://hub?x=1", "/api"]
+        {
+            assert_eq!(text.parse::<Server>(), Err(NotAServer), "{text}");
+        }
+    }
+
+    #[test]
+    fn segments_cannot_leave_their_place() {
+        assert_eq!(path("shop", &["producers", "orders"]), "/namespaces/shop/producers/orders");
+        assert_eq!(
+            path("shop", &["dead", "evhub.shop.orders:0:7"]),
+            "/namespaces/shop/dead/evhub.shop.orders:0:7"
+        );
+        assert_eq!(path("shop", &["dead", "a/../b?c d"]), "/namespaces/shop/dead/a%2F..%2Fb%3Fc%20d");
+    }
+
+    #[test]
+    fn the_innermost_cause_speaks() {
+        let inner = std::io::Error::other("connection refused");
+        let outer = std::io::Error::other(Cause(inner.to_string()));
+        assert_eq!(Cause::of(&outer).to_string(), "connection refused");
+    }
+}

@@ -1,0 +1,87 @@
+//! How a command ends: its exit code, and the one place where errors become text. Writes to standard error.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use crate::{client, output};
+
+/// The exit codes of every verb, as scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All that was asked for is done.
+    Success = 0,
+    /// It was tried, and failed.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// The hub cannot be reached.
+    Unreachable = 69,
+}
+
+/// A command line that parses and still makes no sense; exits 64.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Ends a command: prints an error's chain and what to do about it, and picks the code.
+pub(crate) fn conclude(outcome: anyhow::Result<Exit>) -> ExitCode {
+    let exit = match outcome {
+        Ok(exit) => exit,
+        // Whoever closed our output has read enough; that is how `| head` ends.
+        Err(error) if find::<output::Closed>(&error).is_some() => Exit::Success,
+        Err(error) => {
+            eprint!("{}", explain(&error));
+            code(&error)
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Ends a command whose line did not parse, or that only asked for help.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when this cannot be written.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Success } as u8)
+}
+
+fn code(error: &anyhow::Error) -> Exit {
+    if find::<Usage>(error).is_some() {
+        Exit::Usage
+    } else if find::<client::Error>(error).is_some_and(client::Error::is_unreachable) {
+        Exit::Unreachable
+    } else {
+        Exit::Failed
+    }
+}
+
+/// From intent to cause, a line each, then the next step.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(text, "  because: {cause}");
+    }
+    if let Some(hint) = find::<client::Error>(error).and_then(client::Error::hint) {
+        let _ = writeln!(text, "help: {hint}");
+    }
+    text
+}
+
+fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_prints_from_intent_to_cause() {
+        let error = anyhow::Error::new(Usage("no events asked for".to_owned())).context("could not publish");
+        assert_eq!(explain(&error), "error: could not publish\n  because: no events asked for\n");
+        assert_eq!(code(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn any_other_error_is_a_failure() {
+        assert_eq!(code(&anyhow::anyhow!("the disk is full")), Exit::Failed);
+    }
+}

@@ -1,0 +1,73 @@
+//! Logs, on standard error: JSON for machines, lines for a terminal. `EVHUB_LOG` says which.
+
+use std::{env, ffi::OsString, io, io::IsTerminal};
+
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// Longer filters are garbage; nobody types 4 KiB.
+const LONGEST: usize = 4096;
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Starts logging for the whole process.
+pub(crate) fn init() {
+    let chosen = env::var_os("EVHUB_LOG").map_or(Ok(fallback()), filter);
+    let warn = chosen.is_err();
+    let registry = tracing_subscriber::registry().with(chosen.unwrap_or_else(|Garbage| fallback()));
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        registry.with(layer.with_ansi(crate::style::wanted())).init();
+    } else {
+        registry.with(layer.json().flatten_event(true)).init();
+    }
+    if warn {
+        tracing::warn!(
+            allowed = "LEVEL or target=LEVEL, with commas between; levels: off error warn info debug trace",
+            "EVHUB_LOG makes no sense, logging at info"
+        );
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Garbage;
+
+fn fallback() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
+}
+
+/// Stricter than the library, which takes any word for a target whose events are all wanted.
+fn filter(text: OsString) -> Result<Targets, Garbage> {
+    let text = text.into_string().map_err(|_| Garbage)?;
+    if text.trim().is_empty() {
+        return Ok(fallback());
+    }
+    let known = |level: &str| LEVELS.contains(&level.to_ascii_lowercase().as_str());
+    let sound = |part: &str| known(part.rsplit_once('=').map_or(part, |(_, level)| level));
+    if text.len() > LONGEST || !text.split(',').all(|part| sound(part.trim())) {
+        return Err(Garbage);
+    }
+    text.parse().map_err(|_| Garbage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_targets_are_understood() {
+        let targets = filter("warn,evhub_dispatch=debug".into()).unwrap();
+        assert!(targets.would_enable("evhub_dispatch::worker", &tracing::Level::DEBUG));
+        assert!(!targets.would_enable("evhub_journal", &tracing::Level::INFO));
+        assert!(filter("".into()).unwrap().would_enable("any", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn garbage_is_noticed() {
+        for text in ["verbose", "evhub=loud", ",,", "info,", "=", &"info,".repeat(1_000_000)] {
+            assert_eq!(filter(text.into()).err(), Some(Garbage), "{text:.40}");
+        }
+    }
+}

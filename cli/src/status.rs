@@ -1,0 +1,195 @@
+//! `evhub status`: what a hub runs in a namespace, and how it is doing.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    client::{Client, path},
+    exit::Exit,
+    output::{self, Table, or_dash},
+    style::{Style, Tone},
+};
+
+/// Show the Producers and Processors of a namespace and how they are doing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  evhub status -n shop\n  evhub status -n shop -o json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    output: output::Options,
+}
+
+/// Everything there is to say; fields that this version does not know are passed on.
+#[derive(Debug, Serialize)]
+struct Status {
+    producers: Vec<Producer>,
+    processors: Vec<Processor>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Producer {
+    namespace: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Processor {
+    namespace: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_lettered: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_delivery: Option<String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+/// Prints it.
+pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow::Result<Exit> {
+    let intent = || format!("could not read the status of namespace {namespace}");
+    let status = Status {
+        producers: client.list(&path(namespace, &["producers"])).await.with_context(intent)?,
+        processors: client.list(&path(namespace, &["processors"])).await.with_context(intent)?,
+    };
+    output::value(args.output.output, &status, || tables(namespace, &status, Style::stdout()))?;
+    Ok(Exit::Success)
+}
+
+fn tables(namespace: &str, status: &Status, style: Style) -> String {
+    let producers = producers(&status.producers, style);
+    let processors = processors(&status.processors, style);
+    match (producers, processors) {
+        (None, None) => format!("nothing runs in namespace {namespace}; another one is named with -n\n"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(producers), Some(processors)) => format!("{producers}\n{processors}"),
+    }
+}
+
+fn producers(all: &[Producer], style: Style) -> Option<String> {
+    let mut table = Table::new(["PRODUCER", "READY", "PARTITIONS", "TOPIC"]);
+    for one in all {
+        let cells = [
+            format!("{}/{}", one.namespace, one.name),
+            yes_or_no(one.ready),
+            or_dash(one.partitions),
+            or_dash(one.topic.as_ref()),
+        ];
+        table.row(readiness(one.ready), cells);
+    }
+    (!all.is_empty()).then(|| table.render(style))
+}
+
+fn processors(all: &[Processor], style: Style) -> Option<String> {
+    let headings = ["PROCESSOR", "READY", "LAG", "OLDEST", "PARKED", "IN FLIGHT", "DEAD", "LAST DELIVERY"];
+    let mut table = Table::new(headings);
+    for one in all {
+        let suspended = one.suspended == Some(true);
+        let cells = [
+            format!("{}/{}", one.namespace, one.name),
+            if suspended { "suspended".to_owned() } else { yes_or_no(one.ready) },
+            or_dash(one.lag),
+            or_dash(one.oldest_time.as_ref()),
+            or_dash(one.parked),
+            or_dash(one.in_flight),
+            or_dash(one.dead_lettered),
+            or_dash(one.last_delivery.as_ref()),
+        ];
+        table.row(health(one), cells);
+    }
+    (!all.is_empty()).then(|| table.render(style))
+}
+
+fn readiness(ready: Option<bool>) -> Tone {
+    match ready {
+        Some(true) => Tone::Good,
+        Some(false) => Tone::Bad,
+        None => Tone::Plain,
+    }
+}
+
+fn health(one: &Processor) -> Tone {
+    let troubled = one.parked.is_some_and(|n| n > 0) || one.dead_lettered.is_some_and(|n| n > 0);
+    match readiness(one.ready) {
+        Tone::Bad => Tone::Bad,
+        _ if troubled || one.suspended == Some(true) => Tone::Warning,
+        tone => tone,
+    }
+}
+
+fn yes_or_no(value: Option<bool>) -> String {
+    or_dash(value.map(|yes| if yes { "yes" } else { "no" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRODUCER: &str =
+        r#"{"namespace":"shop","name":"orders","ready":true,"topic":"evhub.shop.orders","partitions":4}"#;
+    const PROCESSOR: &str = r#"{"namespace":"shop","name":"billing","ready":true,"lag":12,"oldestTime":"2026-01-01T00:00:00.000Z","parked":2,"inFlight":1,"deadLettered":3,"suspended":false,"lastDelivery":"2026-01-01T00:00:01.000Z","conditions":[]}"#;
+
+    fn status() -> Status {
+        Status {
+            producers: vec![serde_json::from_str(PRODUCER).unwrap()],
+            processors: vec![serde_json::from_str(PROCESSOR).unwrap()],
+        }
+    }
+
+    #[test]
+    fn json_is_what_the_hub_says() {
+        let expected = format!(r#"{{"producers":[{PRODUCER}],"processors":[{PROCESSOR}]}}"#);
+        assert_eq!(serde_json::to_string(&status()).unwrap(), expected);
+    }
+
+    #[test]
+    fn two_tables_for_people() {
+        let expected = "\
+PRODUCER     READY  PARTITIONS  TOPIC
+shop/orders  yes    4           evhub.shop.orders
+
+PROCESSOR     READY  LAG  OLDEST                    PARKED  IN FLIGHT  DEAD  LAST DELIVERY
+shop/billing  yes    12   2026-01-01T00:00:00.000Z  2       1          3     2026-01-01T00:00:01.000Z
+";
+        assert_eq!(tables("shop", &status(), Style::none()), expected);
+    }
+
+    #[test]
+    fn an_empty_namespace_says_where_to_look() {
+        let none = Status { producers: vec![], processors: vec![] };
+        let text = tables("default", &none, Style::none());
+        assert_eq!(text, "nothing runs in namespace default; another one is named with -n\n");
+    }
+
+    #[test]
+    fn trouble_shows() {
+        let mut one = status().processors.remove(0);
+        assert_eq!(health(&one), Tone::Warning);
+        (one.parked, one.dead_lettered) = (Some(0), Some(0));
+        assert_eq!(health(&one), Tone::Good);
+        one.ready = Some(false);
+        assert_eq!(health(&one), Tone::Bad);
+    }
+}

@@ -1,0 +1,139 @@
+//! The tool as scripts use it: exit codes, help, version, and what it says when there is no hub.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test is no library, and may fail")]
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+};
+
+fn evhub(line: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));
+    command.args(line).env_remove("EVHUB_SERVER").env_remove("EVHUB_LOG");
+    command.output().expect("the binary under test runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the tool speaks UTF-8")
+}
+
+/// An address of this machine where nobody listens: one that was just given back.
+fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[track_caller]
+fn exits(code: i32, line: &[&str]) -> Output {
+    let output = evhub(line);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{line:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+#[test]
+fn a_line_that_makes_no_sense_exits_64() {
+    for line in [
+        &[][..],
+        &["frobnicate"],
+        &["publish"],
+        &["publish", "../x"],
+        &["publish", "orders", "--count", "0"],
+        &["publish", "orders", "--extension", "novalue"],
+        &["publish", "orders", "--content-type", "text/plain"],
+        &["publish", "orders", "--key", "a", "--key", "b"],
+        &["publish", "orders", "--data", "{not json}"],
+        &["publish", "orders", "--key", "a", "--extension", "partitionkey=b"],
+        &["dead"],
+        &["dead", "redrive", "billing"],
+        &["dead", "redrive", "billing", "--all", "an-id"],
+        &["status", "--server", "ftp://hub"],
+        &["status", "-n", "No_Namespace"],
+        &["status", "-o", "xml"],
+        &["sink", "--fail", "2"],
+    ] {
+        let output = exits(64, line);
+        assert!(output.stdout.is_empty(), "{line:?} wrote to standard output");
+        assert!(!output.stderr.is_empty(), "{line:?} said nothing");
+    }
+}
+
+#[test]
+fn help_and_version_exit_0_and_every_verb_has_an_example() {
+    for line in [
+        &["--help"][..],
+        &["publish", "--help"],
+        &["sink", "--help"],
+        &["dead", "--help"],
+        &["dead", "list", "--help"],
+        &["dead", "show", "--help"],
+        &["dead", "redrive", "--help"],
+        &["status", "--help"],
+        &["version", "--help"],
+    ] {
+        let output = exits(0, line);
+        assert!(text(&output.stdout).contains("  evhub "), "{line:?} has no example");
+    }
+    assert_eq!(text(&exits(0, &["--version"]).stdout), format!("evhub {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_version_is_readable_by_programs() {
+    let json = text(&exits(0, &["version", "-o", "json"]).stdout);
+    let version: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert!(text(&exits(0, &["version", "-o", "yaml"]).stdout).starts_with("version: "));
+}
+
+#[test]
+fn without_a_hub_every_verb_exits_69_and_says_what_to_do() {
+    let server = nowhere();
+    for verb in [
+        &["publish", "orders"][..],
+        &["publish", "orders", "--count", "100", "-o", "json"],
+        &["dead", "list", "billing"],
+        &["dead", "show", "billing", "an-id"],
+        &["dead", "redrive", "billing", "--all"],
+        &["status"],
+    ] {
+        let output = exits(69, &[&["--server", &server], verb].concat());
+        let told = text(&output.stderr);
+        assert!(told.starts_with("error: could not "), "{told}");
+        assert!(told.contains(&format!("because: no hub answers at {server}\n")), "{told}");
+        assert!(told.contains("help: is the hub running?"), "{told}");
+    }
+}
+
+#[test]
+fn the_environment_names_the_hub_too() {
+    let server = nowhere();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));
+    let output = command.arg("status").env("EVHUB_SERVER", &server).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains(&server));
+}
+
+#[test]
+fn a_log_filter_that_makes_no_sense_is_a_warning() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));
+    let output = command.arg("version").env("EVHUB_LOG", "loud").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one line of JSON");
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["message"], "EVHUB_LOG makes no sense, logging at info");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));
+    let output = command.arg("version").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+}
