@@ -1,6 +1,6 @@
 //! The log of `evhub dev`: in one folder, on one storage engine, in one process. Does I/O.
 //!
-//! - [`core`]: what the parts share
+//! - [`open`]: what can be set, and what can go wrong; [`core`]: what the parts share
 //! - [`writer`]: the one thread that writes; [`queue`] before it, [`plan`] what it decides
 //! - [`registry`]: topics and groups as they are durable
 //! - [`tail`]: members of groups
@@ -12,6 +12,7 @@
 mod codec;
 mod core;
 mod lock;
+mod open;
 mod plan;
 mod queue;
 mod registry;
@@ -20,91 +21,30 @@ mod tail;
 mod writer;
 
 use std::{
-    fmt, fs,
+    fmt,
     future::Future,
-    io,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
+pub use self::{
+    open::{OpenError, Options},
+    tail::EmbeddedTail,
+};
 use evhub_event::Record;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::tail::EmbeddedTail;
 use self::{
     codec::{Draft, LogKey},
     core::Core,
-    lock::{Lock, LockError},
+    lock::Lock,
     plan::{Reply, Request},
-    queue::Queue,
-    store::StoreError,
     writer::Writer,
 };
 use crate::{
     CommitError, Committed, Error, Journal, MAX_METADATA, Place, Position, Refusal, Slice, TopicPartition,
     TopicSettings, WriteError,
 };
-
-/// How to open the log.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The folder; made if it does not exist.
-    pub dir: PathBuf,
-    /// How much of the disk events must leave free. Half of it is for what lets the hub finish events it has; the other
-    /// half for the engine's own housekeeping.
-    pub reserve_bytes: u64,
-    /// How many requests may wait for the writer.
-    pub max_waiting: usize,
-    /// How many bytes of requests may wait for the writer.
-    pub max_waiting_bytes: usize,
-}
-
-/// Why the log could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "{} is in use by {holder}: stop that one, or choose another folder with --data",
-        dir.display(),
-        holder = holder.map_or("another process".to_owned(), |pid| format!("process {pid}"))
-    )]
-    InUse {
-        /// The folder.
-        dir: PathBuf,
-        /// Who has it, if known.
-        holder: Option<u32>,
-    },
-    /// It was written by another version.
-    #[error(
-        "{} has log format {found}, this version reads {}: run the version that wrote it, or choose another folder \
-         with --data",
-        dir.display(),
-        store::FORMAT
-    )]
-    Format {
-        /// The folder.
-        dir: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// The folder cannot be used.
-    #[error("cannot use {} as the log's folder", dir.display())]
-    Io {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// What is in the folder cannot be read.
-    #[error("cannot read the log in {}", dir.display())]
-    Unreadable {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
 
 /// The embedded log; clones share it. Closed when the last clone and the last member are gone.
 #[derive(Clone, Debug)]
@@ -117,36 +57,14 @@ struct Handle {
     _lock: Lock,
 }
 
-impl Options {
-    /// The usual settings for this folder.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        // 64 MiB hold every flush and every commit of a busy hub; 16 Ki requests and 32 MiB are a tenth of a second of
-        // work on a slow disk.
-        let (max_waiting, max_waiting_bytes) = (16 << 10, 32 << 20);
-        Self { dir: dir.into(), reserve_bytes: 64 << 20, max_waiting, max_waiting_bytes }
-    }
-}
-
 impl Embedded {
     /// Opens the log in a folder, making it first where there is none, and recovers whatever was acknowledged.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let Options { dir, reserve_bytes, max_waiting, max_waiting_bytes } = options;
-        let io = |source| OpenError::Io { dir: dir.clone(), source };
-        fs::create_dir_all(&dir).map_err(io)?;
-        let lock = Lock::acquire(&dir.join("lock")).map_err(|error| match error {
-            LockError::Held(holder) => OpenError::InUse { dir: dir.clone(), holder },
-            LockError::Io(source) => io(source),
-        })?;
-        // What is in memory must find room on the disk once the reserve is all that is left.
-        let memtable = (reserve_bytes / 4).clamp(1 << 20, 64 << 20);
-        let core =
-            Core::new(dir.clone(), reserve_bytes, memtable, Queue::new(max_waiting, max_waiting_bytes));
-        let image = core.open().map_err(|error| unreadable(&dir, error))?;
-        core.registry.publish(&image).map_err(|error| unreadable(&dir, error))?;
+        let (lock, core, image) = open::open(options)?;
         let core = Arc::new(core);
         let writer = Writer::new(Arc::clone(&core), image);
-        let thread =
-            thread::Builder::new().name("evhub-log".into()).spawn(move || writer.run()).map_err(io)?;
+        let thread = thread::Builder::new().name("evhub-log".into()).spawn(move || writer.run());
+        let thread = thread.map_err(|source| OpenError::Io { dir: core.dir.clone(), source })?;
         Ok(Self(Arc::new(Handle { core, writer: Mutex::new(Some(thread)), _lock: lock })))
     }
 
@@ -369,29 +287,5 @@ fn gone() -> Error {
     Error::Unavailable("its writer has ended".into())
 }
 
-fn unreadable(dir: &Path, error: impl Into<Open>) -> OpenError {
-    let dir = dir.to_owned();
-    match error.into() {
-        Open::Store(StoreError::Format(found)) => OpenError::Format { dir, found },
-        Open::Store(error) => OpenError::Unreadable { dir, source: Box::new(error) },
-        Open::Log(error) => OpenError::Unreadable { dir, source: Box::new(error) },
-    }
-}
-
-/// What can go wrong while opening.
-enum Open {
-    Store(StoreError),
-    Log(Error),
-}
-
-impl From<StoreError> for Open {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Error> for Open {
-    fn from(error: Error) -> Self {
-        Self::Log(error)
-    }
-}
+#[cfg(test)]
+mod tests;
