@@ -95,9 +95,9 @@ impl Meters {
         self.0.connections.get_or_create_owned(&Listener { listener })
     }
 
-    /// A connection was turned away because there are too many.
-    pub fn turned_away(&self, listener: &'static str) {
-        self.0.turned_away.get_or_create(&Listener { listener }).inc();
+    /// The counter of a listener's connections turned away because there were too many.
+    pub fn turned_away(&self, listener: &'static str) -> Counter {
+        self.0.turned_away.get_or_create_owned(&Listener { listener })
     }
 
     /// A request was answered.

@@ -74,6 +74,8 @@ pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<Pro
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return (response, None) };
     *response.body_mut() = Body::from(problem.document(request_id));
     let headers = response.headers_mut();
+    // The router has noted the length of the body that was not there yet.
+    headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());

@@ -13,11 +13,7 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use evhub_lifecycle::Drain;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
 use self::connection::Context;
 pub(crate) use self::pace::TooSlow;
@@ -84,7 +80,7 @@ pub async fn serve(
     drain: Drain,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let open = meters.connections(name);
+    let (open, turned_away) = (meters.connections(name), meters.turned_away(name));
     let context = Arc::new(Context { name, router, limits, meters, drain: drain.clone() });
     let mut connections = JoinSet::new();
     let mut begun = pin!(drain.begun());
@@ -103,7 +99,11 @@ pub async fn serve(
                             drop(slot);
                         });
                     }
-                    Err(_) => turn_away(&context, &stream),
+                    Err(_) => {
+                        turned_away.inc();
+                        // A new socket has room for so little; if not, closing says enough.
+                        let _ = stream.try_write(TURNED_AWAY);
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(listener = name, %error, "could not accept a connection");
@@ -114,12 +114,6 @@ pub async fn serve(
     }
     drop(listener);
     finish(name, connections, limits.drain).await;
-}
-
-fn turn_away(context: &Context, stream: &TcpStream) {
-    context.meters.turned_away(context.name);
-    // A new socket has room for so little; if not, closing says enough.
-    let _ = stream.try_write(TURNED_AWAY);
 }
 
 async fn finish(name: &'static str, mut connections: JoinSet<()>, within: Duration) {

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Limits, phase::Phase};
 
-/// How long the rest of a body that nobody wants is taken and thrown away, so that its sender reads our answer rather
+/// How long the rest of a request that nobody wants is taken and thrown away, so that its sender reads our answer rather
 /// than a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -38,8 +38,8 @@ pub(super) struct Socket {
 /// What the read deadline means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
-    /// A head must be complete by then; so many requests were answered before it.
-    Head { answered: u64 },
+    /// A head must be complete by then; so many requests were answered before it, and perhaps some of it has come.
+    Head { answered: u64, begun: bool },
     /// A head must have begun by then.
     Idle { answered: u64 },
     /// Nothing: we owe an answer.
@@ -56,7 +56,7 @@ impl Socket {
             stream,
             phase,
             limits,
-            reading: Reading::Head { answered: 0 },
+            reading: Reading::Head { answered: 0, begun: false },
             read_deadline: Box::pin(tokio::time::sleep_until(now + limits.head)),
             writing: false,
             write_deadline: Box::pin(tokio::time::sleep_until(now + limits.write)),
@@ -69,9 +69,12 @@ impl Socket {
         let now = Instant::now();
         let (reading, deadline) = match self.reading {
             _ if self.phase.is_serving() => (Reading::Serving, None),
-            Reading::Head { answered: before } if before == answered => return,
+            Reading::Head { answered: before, begun } if before == answered => {
+                self.reading = Reading::Head { answered, begun: begun || came };
+                return;
+            }
             Reading::Idle { answered: before } if before == answered && !came => return,
-            _ if came => (Reading::Head { answered }, Some(now + self.limits.head)),
+            _ if came => (Reading::Head { answered, begun: true }, Some(now + self.limits.head)),
             _ => (Reading::Idle { answered }, Some(now + self.limits.idle)),
         };
         self.reading = reading;
@@ -92,6 +95,12 @@ impl Socket {
             self.write_deadline.as_mut().reset(deadline);
         }
         self.write_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether the peer may be in the middle of sending: a body that was given up, or a head that we do not want.
+    fn leaves_unread(&self) -> bool {
+        let head = Reading::Head { answered: self.phase.answered(), begun: true };
+        self.phase.has_unread() || self.reading == head
     }
 
     /// Throws away what still comes, until the peer ends or time is up.
@@ -161,7 +170,7 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         if this.reading != Reading::Lingering {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.phase.has_unread() {
+            if !this.leaves_unread() {
                 return Poll::Ready(Ok(()));
             }
             this.reading = Reading::Lingering;

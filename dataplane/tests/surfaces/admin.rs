@@ -1,0 +1,111 @@
+//! Alive, ready, counting, and what it runs.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use evhub_routing::Snapshot;
+use serde_json::json;
+
+use super::{
+    rig::{Rig, SINK, billing},
+    wire::{get, request},
+};
+
+#[tokio::test]
+async fn it_is_ready_when_every_processor_listens() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.ask(rig.admin, get("/livez")).await.status, 200);
+    let answer = rig.ask(rig.admin, get("/readyz")).await;
+    assert_eq!(answer.status, 503);
+    let waiting = json!({"ready": false, "draining": false, "configured": true, "waiting": ["shop/billing"]});
+    assert_eq!(answer.json(), waiting);
+    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    let answer = rig.ask(rig.admin, get("/readyz")).await;
+    assert_eq!((answer.status, &answer.json()["ready"]), (200, &json!(true)));
+}
+
+#[tokio::test]
+async fn told_nothing_is_not_ready_and_told_of_nothing_is() {
+    let rig = Rig::start().await;
+    rig.snapshots.send_replace(Arc::new(Snapshot::default()));
+    let answer = rig.ask(rig.admin, get("/readyz")).await;
+    assert_eq!((answer.status, &answer.json()["configured"]), (503, &json!(false)));
+    let generation = evhub_routing::Generation { epoch: 1, revision: 2 };
+    rig.snapshots.send_replace(Arc::new(Snapshot { generation, ..Snapshot::default() }));
+    assert_eq!(rig.ask(rig.admin, get("/readyz")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_draining_hub_is_alive_but_not_ready() {
+    let rig = Rig::start().await;
+    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    let (trigger, drain) = evhub_lifecycle::channel();
+    let router = evhub_dataplane::admin::router(rig.hub.clone(), drain);
+    // On a listener that outlives the drain, so that the answer can be seen.
+    let (_other, open) = evhub_lifecycle::channel();
+    let limits = evhub_dataplane::server::Limits::default();
+    let (address, _task) = super::rig::serve("watch", router, limits, &rig.hub, &open).await;
+    assert_eq!(rig.ask(address, get("/readyz")).await.status, 200);
+    trigger.begin();
+    let answer = rig.ask(address, get("/readyz")).await;
+    assert_eq!((answer.status, &answer.json()["draining"]), (503, &json!(true)));
+    assert_eq!(rig.ask(address, get("/livez")).await.status, 200);
+}
+
+#[tokio::test]
+async fn it_only_lets_itself_be_read() {
+    let rig = Rig::start().await;
+    for path in ["/livez", "/readyz", "/metrics", "/snapshot"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            let answer = rig.ask(rig.admin, request(method, path, &[], "")).await;
+            assert_eq!(answer.problem().1, "METHOD_NOT_ALLOWED");
+            assert_eq!(answer.headers["allow"], "GET,HEAD");
+        }
+    }
+    assert_eq!(rig.ask(rig.admin, get("/")).await.problem().1, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_snapshot_is_what_runs() {
+    let rig = Rig::start().await;
+    let answer = rig.ask(rig.admin, get("/snapshot")).await.json();
+    assert_eq!(answer["generation"], json!({"epoch": 1, "revision": 1}));
+    assert_eq!(answer["producers"]["shop/orders"]["topic"], "evhub.shop.orders");
+    assert_eq!(answer["processors"]["shop/billing"]["group"], "evhub.shop.billing.12345678");
+}
+
+#[tokio::test]
+async fn the_page_of_metrics_and_the_metrics_name_the_same() {
+    let rig = Rig::start().await;
+    rig.ask(rig.http, request("POST", SINK, &[], "x")).await;
+    rig.ask(rig.http, request("POST", SINK, &[("content-encoding", "gzip")], "x")).await;
+    let progress = rig.hub.board.of(&billing());
+    progress.last_delivery.store(1, Ordering::Relaxed);
+    progress.delivered.store(3, Ordering::Relaxed);
+    let answer = rig.ask(rig.admin, get("/metrics")).await;
+    assert!(answer.headers["content-type"].starts_with("application/openmetrics-text"));
+    let text = String::from_utf8(answer.body).unwrap();
+    for line in [
+        "evhub_ingest_events_total{namespace=\"shop\",producer=\"orders\",outcome=\"accepted\"} 1",
+        "evhub_ingest_events_total{namespace=\"shop\",producer=\"orders\",outcome=\"rejected\"} 1",
+        "evhub_http_requests_total{listener=\"http\",status=\"415\"} 1",
+        "evhub_processor_delivered_total{namespace=\"shop\",processor=\"billing\"} 3",
+        "evhub_ingest_append_seconds_count 1",
+        "evhub_snapshot_revision 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    let page = include_str!("../../../docs/metrics.md");
+    let documented: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let described = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|rest| rest.split_once(' ').unwrap());
+    let mut found = 0;
+    for (name, kind) in described {
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        assert!(documented.contains(&name.as_str()), "docs/metrics.md lacks {name}");
+        found += 1;
+    }
+    assert_eq!(found, documented.len(), "docs/metrics.md names what does not exist\n{text}");
+}

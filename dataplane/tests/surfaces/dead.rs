@@ -1,0 +1,207 @@
+//! Dead letters and their redrive.
+
+use bytes::Bytes;
+use evhub_dispatch::dead::{Cause, DeadLetter, Reason};
+use evhub_event::{Event, Header, Record, kafka};
+use evhub_journal::{Journal, Place, TopicSettings};
+use serde_json::{Value, json};
+
+use super::{
+    rig::{Rig, TOPIC, billing},
+    wire::{Answer, get, request},
+};
+
+const DEAD: &str = "/namespaces/shop/processors/billing/dead";
+const REPLAYS: &str = "/namespaces/shop/processors/billing/replays";
+const INBOX: &str = "evhub.shop.billing.inbox";
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+/// Buries an event that lay at this offset of partition 0.
+async fn bury(rig: &Rig, offset: u64, key: Option<&str>) -> String {
+    let mut extensions = Vec::new();
+    extensions.extend(key.map(|key| ("partitionkey".to_owned(), key.to_owned())));
+    let event = Event {
+        id: format!("e{offset}"),
+        source: "/till".to_owned(),
+        kind: "shop.paid".to_owned(),
+        subject: None,
+        time: None,
+        datacontenttype: None,
+        dataschema: None,
+        extensions,
+        data: Some(Bytes::from_static(b"data")),
+    };
+    bury_record(rig, offset, kafka::encode(&event)).await
+}
+
+async fn bury_record(rig: &Rig, offset: u64, record: Record) -> String {
+    let cause = |attempt, status, text: &str| Cause {
+        attempt,
+        time: 1000 + i64::from(attempt),
+        status,
+        text: text.to_owned(),
+    };
+    let letter = DeadLetter {
+        topic: TOPIC.to_owned(),
+        partition: 0,
+        offset,
+        processor_uid: "uid-billing".to_owned(),
+        generation: 7,
+        reason: Reason::MaxAttempts,
+        attempts: 2,
+        first_attempt: Some(500),
+        last_attempt: Some(1002),
+        causes: vec![cause(1, None, "refused"), cause(2, Some(503), "answered 503")],
+    };
+    let settings =
+        TopicSettings { partitions: 1, max_record_bytes: 1 << 20, compacted: false, reserved: true };
+    rig.hub.journal.ensure("evhub.shop.billing.dead", settings).await.unwrap();
+    let record = letter.encode(record);
+    rig.hub.journal.append("evhub.shop.billing.dead", Place::Partition(0), record).await.unwrap();
+    letter.id()
+}
+
+async fn replay(rig: &Rig, order: &Value) -> Answer {
+    rig.ask(rig.api, request("POST", REPLAYS, JSON, order.to_string())).await
+}
+
+/// Dead-letter ids and event ids in the inbox, in the order of each partition.
+async fn inbox(rig: &Rig) -> Vec<(String, String)> {
+    let records = rig.records(INBOX).await;
+    let id = |record: &Record| String::from_utf8(record.header("evhub-replayed").unwrap().to_vec()).unwrap();
+    records
+        .iter()
+        .map(|(_, stored)| (id(&stored.record), kafka::decode(&stored.record).unwrap().id))
+        .collect()
+}
+
+#[tokio::test]
+async fn without_dead_letters_there_are_none() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.ask(rig.api, get(DEAD)).await.json(), json!({"items": []}));
+    assert_eq!(rig.ask(rig.api, get(&format!("{DEAD}/a:0:1"))).await.problem().1, "UNKNOWN_DEAD_LETTER");
+    let answer = replay(&rig, &json!({"from": "Dead"})).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (202, &json!(0)));
+    assert_eq!(rig.hub.journal.partitions(INBOX), None, "an inbox is made when first needed");
+    let missing = rig.ask(rig.api, get("/namespaces/shop/processors/x/dead")).await;
+    assert_eq!(missing.problem().1, "UNKNOWN_PROCESSOR");
+}
+
+#[tokio::test]
+async fn a_dead_letter_tells_its_whole_story() {
+    let rig = Rig::start().await;
+    let id = bury(&rig, 17, Some("k")).await;
+    assert_eq!(id, "evhub.shop.orders:0:17");
+    let summary = json!({
+        "id": id, "eventId": "e17", "source": "/till", "type": "shop.paid", "key": "k", "topic": TOPIC, "partition": 0,
+        "offset": 17, "attempts": 2, "reason": "MAX_ATTEMPTS", "cause": "answered 503",
+        "firstAttempt": "1970-01-01T00:00:00.500Z", "lastAttempt": "1970-01-01T00:00:01.002Z",
+    });
+    assert_eq!(rig.ask(rig.api, get(DEAD)).await.json(), json!({"items": [summary]}));
+    let mut whole = rig.ask(rig.api, get(&format!("{DEAD}/{id}"))).await.json();
+    let headers = whole.as_object_mut().unwrap().remove("headers").unwrap();
+    assert!(headers.as_array().unwrap().contains(&json!({"name": "ce_id", "value": "e17"})), "{headers}");
+    assert!(!headers.to_string().contains("evhub-dead"), "the story is not the event's: {headers}");
+    let mut expected = summary;
+    expected["dataBase64"] = json!("ZGF0YQ==");
+    expected["processorUid"] = json!("uid-billing");
+    expected["generation"] = json!(7);
+    expected["causes"] = json!([
+        {"attempt": 1, "time": "1970-01-01T00:00:01.001Z", "text": "refused"},
+        {"attempt": 2, "time": "1970-01-01T00:00:01.002Z", "status": 503, "text": "answered 503"},
+    ]);
+    assert_eq!(whole, expected);
+}
+
+#[tokio::test]
+async fn repeats_are_one_and_strangers_none() {
+    let rig = Rig::start().await;
+    for offset in [1, 2, 1, 3, 2] {
+        bury(&rig, offset, None).await;
+    }
+    let stranger = Record { value: Some(Bytes::from_static(b"x")), ..Record::default() };
+    rig.hub.journal.append("evhub.shop.billing.dead", Place::Partition(0), stranger).await.unwrap();
+    bury(&rig, 4, None).await;
+    let mut offsets = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = rig.ask(rig.api, get(&format!("{DEAD}?limit=2{after}"))).await.json();
+        offsets.extend(page["items"].as_array().unwrap().iter().map(|item| item["offset"].as_u64().unwrap()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(offsets, [1, 2, 3, 4]);
+    let status = rig.ask(rig.api, get("/namespaces/shop/processors/billing")).await.json();
+    assert_eq!(status["deadLettered"], 4);
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_a_dead_letter_too() {
+    let rig = Rig::start().await;
+    let header = Header { name: "x".to_owned(), value: Bytes::from_static(&[0xff]) };
+    let record = Record { key: None, value: Some(Bytes::from_static(b"?")), headers: vec![header] };
+    let id = bury_record(&rig, 9, record).await;
+    let whole = rig.ask(rig.api, get(&format!("{DEAD}/{id}"))).await.json();
+    assert_eq!((whole.get("eventId"), whole.get("key")), (None, None));
+    assert_eq!(whole["headers"], json!([{"name": "x", "valueBase64": "/w=="}]));
+}
+
+#[tokio::test]
+async fn all_are_redriven_in_order_and_keep_their_ids() {
+    let rig = Rig::start().await;
+    let made = rig.hub.inboxes.watch(&billing());
+    for offset in [3, 1, 2, 1] {
+        bury(&rig, offset, Some("same")).await;
+    }
+    let answer = replay(&rig, &json!({"from": "Dead", "dryRun": true})).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (202, &json!(3)));
+    assert!(!*made.borrow() && rig.hub.journal.partitions(INBOX).is_none(), "a dry run does nothing");
+    let answer = replay(&rig, &json!({"from": "Dead"})).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (202, &json!(3)));
+    assert!(answer.json()["id"].as_str().is_some_and(|id| !id.is_empty()));
+    assert!(*made.borrow(), "the worker is told");
+    assert_eq!(rig.hub.journal.partitions(INBOX), Some(4));
+    let id = |offset: u64| (format!("{TOPIC}:0:{offset}"), format!("e{offset}"));
+    assert_eq!(inbox(&rig).await, [id(3), id(1), id(2)]);
+    let record = &rig.records(INBOX).await[0].1.record;
+    assert!(record.header("evhub-dead-letter").is_none(), "the old story stays behind");
+}
+
+#[tokio::test]
+async fn only_those_named_are_redriven() {
+    let rig = Rig::start().await;
+    let mut ids = Vec::new();
+    for offset in 0..600 {
+        ids.push(bury(&rig, offset, Some("same")).await);
+    }
+    let order = json!({"from": "Dead", "ids": [ids[599], ids[0], ids[300], "nobody:0:0"]});
+    assert_eq!(replay(&rig, &order).await.json()["matched"], 3);
+    let found: Vec<String> = inbox(&rig).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(found, [ids[0].clone(), ids[300].clone(), ids[599].clone()]);
+}
+
+#[tokio::test]
+async fn a_bad_order_replays_nothing() {
+    let rig = Rig::start().await;
+    bury(&rig, 1, None).await;
+    let cases = [
+        (JSON, "{}", 400, "INVALID_JSON"),
+        (JSON, "{\"from\":\"Log\"}", 400, "INVALID_JSON"),
+        (JSON, "{\"from\":\"Dead\",\"filter\":1}", 400, "INVALID_JSON"),
+        (JSON, "[]", 400, "INVALID_JSON"),
+        (&[("content-type", "text/plain")], "{\"from\":\"Dead\"}", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (&[], "{\"from\":\"Dead\"}", 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ];
+    for (headers, body, status, reason) in cases {
+        let answer = rig.ask(rig.api, request("POST", REPLAYS, headers, body)).await;
+        assert_eq!(answer.problem().0, status, "{body}");
+        assert_eq!(answer.problem().1, reason, "{body}");
+    }
+    let long = request("POST", REPLAYS, JSON, vec![b' '; (1 << 20) + 1]);
+    let mut wire = super::wire::Wire::connect(rig.api).await;
+    wire.try_send(&long).await;
+    assert_eq!(wire.answer().await.unwrap().problem().1, "BODY_TOO_LARGE");
+    assert_eq!(rig.hub.journal.partitions(INBOX), None);
+}

@@ -1,0 +1,129 @@
+//! Status and the log, as tools read them.
+
+use std::sync::atomic::Ordering;
+
+use evhub_event::{Header, Record};
+use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition};
+use serde_json::{Value, json};
+
+use super::{
+    rig::{PARTITIONS, Rig, SINK, TOPIC, billing},
+    wire::{get, request},
+};
+
+#[tokio::test]
+async fn producers_are_listed_by_namespace_and_page() {
+    let rig = Rig::start().await;
+    let late = json!({"namespace": "shop", "name": "late", "ready": false, "topic": "evhub.shop.late", "partitions": 4});
+    let orders =
+        json!({"namespace": "shop", "name": "orders", "ready": true, "topic": TOPIC, "partitions": 4});
+    let all = rig.ask(rig.api, get("/namespaces/shop/producers")).await;
+    assert_eq!(all.json(), json!({"items": [late, orders]}));
+    let first = rig.ask(rig.api, get("/namespaces/shop/producers?limit=1")).await;
+    assert_eq!(first.json(), json!({"items": [late], "next": "late"}));
+    let rest = rig.ask(rig.api, get("/namespaces/shop/producers?limit=1&after=late")).await;
+    assert_eq!(rest.json(), json!({"items": [orders]}));
+    assert_eq!(rig.ask(rig.api, get("/namespaces/other/producers")).await.json(), json!({"items": []}));
+    assert_eq!(rig.ask(rig.api, get(SINK)).await.json(), orders);
+    let missing = rig.ask(rig.api, get("/namespaces/shop/producers/x")).await;
+    assert_eq!(missing.problem().1, "UNKNOWN_PRODUCER");
+}
+
+#[tokio::test]
+async fn a_processor_tells_what_is_known() {
+    let rig = Rig::start().await;
+    let path = "/namespaces/shop/processors/billing";
+    let unknown = rig.ask(rig.api, get(path)).await.json();
+    for field in ["lag", "oldestTime", "lastDelivery"] {
+        assert_eq!(unknown.get(field), None, "{field} is not known yet");
+    }
+    for _ in 0..3 {
+        rig.ask(rig.http, request("POST", &format!("{SINK}?key=k"), &[], "x")).await;
+    }
+    commit(&rig, 1).await;
+    let progress = rig.hub.board.of(&billing());
+    progress.listening.store(true, Ordering::Relaxed);
+    progress.parked.store(5, Ordering::Relaxed);
+    progress.last_delivery.store(1_700_000_000_120, Ordering::Relaxed);
+    let mut known = rig.ask(rig.api, get(path)).await.json();
+    let oldest = known.as_object_mut().unwrap().remove("oldestTime").unwrap();
+    assert!(oldest.as_str().is_some_and(|time| time.ends_with('Z') && time.len() == 24), "{oldest}");
+    let conditions = known.as_object_mut().unwrap().remove("conditions").unwrap();
+    assert_eq!(conditions[0], json!({"type": "Ready", "status": "True", "reason": "Listening"}));
+    let expected = json!({
+        "namespace": "shop", "name": "billing", "ready": true, "generation": 7, "lag": 2, "parked": 5, "inFlight": 0,
+        "deadLettered": 0, "suspended": false, "lastDelivery": "2023-11-14T22:13:20.120Z",
+    });
+    assert_eq!(known, expected);
+    let list = rig.ask(rig.api, get("/namespaces/shop/processors")).await.json();
+    assert_eq!(list["items"][0]["lag"], 2);
+    let missing = rig.ask(rig.api, get("/namespaces/shop/processors/x")).await;
+    assert_eq!(missing.problem().1, "UNKNOWN_PROCESSOR");
+}
+
+/// Commits so many records of the partition that holds any, and the beginning of the others.
+async fn commit(rig: &Rig, offset: u64) {
+    let holder = rig.records(TOPIC).await[0].0;
+    let topics = [TOPIC.to_owned()];
+    let mut tail = rig.hub.journal.join("evhub.shop.billing.12345678", &topics).await.unwrap();
+    while !matches!(tail.poll().await.unwrap(), Polled::Assigned { .. }) {}
+    let commit = |partition| Committed {
+        partition: TopicPartition { topic: TOPIC.to_owned(), partition },
+        offset: if partition == holder { offset } else { 0 },
+        metadata: String::new(),
+    };
+    tail.commit((0..PARTITIONS).map(commit).collect()).await.unwrap();
+    tail.leave().await;
+}
+
+#[tokio::test]
+async fn the_log_is_read_page_by_page_to_its_end() {
+    let rig = Rig::start().await;
+    for n in 0..25 {
+        let path = format!("{SINK}?key=k{}", n % 7);
+        rig.ask(rig.http, request("POST", &path, &[("content-type", "text/plain")], n.to_string())).await;
+    }
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    let mut from = String::new();
+    loop {
+        let page = rig.ask(rig.api, get(&format!("{SINK}/events?limit=4{from}"))).await.json();
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 4);
+        for item in items {
+            assert_eq!(item["key"], item["event"]["partitionkey"]);
+            assert_eq!(item["event"]["source"], SINK);
+            found.push((item["partition"].as_u64().unwrap(), item["offset"].as_u64().unwrap()));
+        }
+        match page["next"].as_str() {
+            Some(next) => from = format!("&from={next}"),
+            None => break,
+        }
+    }
+    let records = rig.records(TOPIC).await;
+    let stored: Vec<_> =
+        records.iter().map(|(partition, stored)| (u64::from(*partition), stored.offset)).collect();
+    assert_eq!(found, stored, "every record once, in order");
+    let busiest = stored.iter().map(|(partition, _)| *partition).next().unwrap();
+    let one = rig.ask(rig.api, get(&format!("{SINK}/events?partition={busiest}&from=1"))).await.json();
+    let of_one: Vec<_> =
+        stored.iter().filter(|(p, o)| *p == busiest && *o >= 1).map(|(_, o)| json!(o)).collect();
+    let offsets: Vec<Value> =
+        one["items"].as_array().unwrap().iter().map(|item| item["offset"].clone()).collect();
+    assert_eq!(offsets, of_one);
+    assert_eq!(
+        rig.ask(rig.api, get("/namespaces/shop/producers/late/events")).await.problem().1,
+        "NOT_READY"
+    );
+}
+
+#[tokio::test]
+async fn what_strangers_wrote_is_shown_for_what_it_is() {
+    let rig = Rig::start().await;
+    let header = Header { name: "x".to_owned(), value: "y".into() };
+    let record = Record { key: Some(vec![0xff].into()), value: None, headers: vec![header] };
+    rig.hub.journal.append(TOPIC, Place::Partition(2), record).await.unwrap();
+    let mut page = rig.ask(rig.api, get(&format!("{SINK}/events"))).await.json();
+    assert!(page["items"][0].as_object_mut().unwrap().remove("time").is_some());
+    let item = json!({"partition": 2, "offset": 0, "keyBase64": "/w==", "poison": "POISON_EMPTY"});
+    assert_eq!(page, json!({"items": [item]}));
+}

@@ -1,0 +1,167 @@
+//! A hub with its listeners on free ports, over the embedded log in a folder of its own.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use evhub_dataplane::{
+    Hub, admin, api, ingest,
+    ingest::Door,
+    server::{self, Limits},
+};
+use evhub_event::{Event, kafka};
+use evhub_journal::{Embedded, Journal, Stored, TopicPartition, TopicSettings, embedded::Options};
+use evhub_lifecycle::{Drain, Trigger};
+use evhub_routing::{
+    Backoff, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol, Retry,
+    Route, Snapshot, Start, Target,
+};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::wire::{Answer, Wire};
+
+pub(super) const TOPIC: &str = "evhub.shop.orders";
+pub(super) const PARTITIONS: u32 = 4;
+pub(super) const EVENT_BYTES: usize = 4096;
+pub(super) const SINK: &str = "/namespaces/shop/producers/orders";
+
+pub(super) struct Rig {
+    pub(super) hub: Hub<Embedded>,
+    pub(super) http: SocketAddr,
+    pub(super) api: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) trigger: Trigger,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) listeners: Vec<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl Rig {
+    pub(super) async fn start() -> Self {
+        Self::with(Limits::default(), Door::default()).await
+    }
+
+    pub(super) async fn with(limits: Limits, door: Door) -> Self {
+        let dir = TempDir::new().unwrap();
+        let journal = Embedded::open(Options::new(dir.path())).unwrap();
+        let settings = TopicSettings {
+            partitions: PARTITIONS,
+            max_record_bytes: EVENT_BYTES + (128 << 10),
+            compacted: false,
+            reserved: false,
+        };
+        journal.ensure(TOPIC, settings).await.unwrap();
+        let (snapshots, snapshot) = watch::channel(Arc::new(snapshot()));
+        let mut hub = Hub::new(journal, snapshot);
+        hub.door = door;
+        let (trigger, drain) = evhub_lifecycle::channel();
+        let (http, one) = serve("http", ingest::router(hub.clone()), limits, &hub, &drain).await;
+        let (api, two) = serve("api", api::router(hub.clone()), limits, &hub, &drain).await;
+        let (admin, three) =
+            serve("admin", admin::router(hub.clone(), drain.clone()), limits, &hub, &drain).await;
+        Self { hub, http, api, admin, trigger, snapshots, listeners: vec![one, two, three], _dir: dir }
+    }
+
+    /// One exchange on a connection of its own.
+    pub(super) async fn ask(&self, address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
+        Wire::connect(address).await.exchange(request).await
+    }
+
+    /// All records of a topic.
+    pub(super) async fn records(&self, topic: &str) -> Vec<(u32, Stored)> {
+        let mut all = Vec::new();
+        for partition in 0..self.hub.journal.partitions(topic).unwrap_or(0) {
+            let at = TopicPartition { topic: topic.to_owned(), partition };
+            let slice = self.hub.journal.read(&at, 0, 10_000, 64 << 20).await.unwrap();
+            all.extend(slice.records.into_iter().map(|stored| (partition, stored)));
+        }
+        all
+    }
+
+    /// All events of the Producer.
+    pub(super) async fn events(&self) -> Vec<Event> {
+        let records = self.records(TOPIC).await;
+        records.iter().map(|(_, stored)| kafka::decode(&stored.record).unwrap()).collect()
+    }
+
+    /// Waits until the Producer has so many events.
+    pub(super) async fn has_events(&self, count: usize) {
+        let enough = async {
+            while self.events().await.len() < count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(super::wire::PATIENCE, enough).await.expect("the events arrive");
+    }
+}
+
+/// Serves a router on a free port.
+pub(super) async fn serve(
+    name: &'static str,
+    router: Router,
+    limits: Limits,
+    hub: &Hub<Embedded>,
+    drain: &Drain,
+) -> (SocketAddr, JoinHandle<()>) {
+    let listener = server::bind("--test", "127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(server::serve(name, listener, router, limits, hub.meters.clone(), drain.clone()));
+    (address, task)
+}
+
+pub(super) fn billing() -> Name {
+    Name::new("shop", "billing")
+}
+
+/// A Producer, one whose topic is not there, and a Processor of the first.
+pub(super) fn snapshot() -> Snapshot {
+    let producer = |name: &str, topic: &str| Producer {
+        name: Name::new("shop", name),
+        uid: format!("uid-{name}"),
+        topic: topic.to_owned(),
+        partitions: PARTITIONS,
+        event_bytes: EVENT_BYTES,
+    };
+    let producers = [producer("orders", TOPIC), producer("late", "evhub.shop.late")];
+    let processors = [processor()];
+    Snapshot {
+        generation: Generation { epoch: 1, revision: 1 },
+        producers: BTreeMap::from_iter(producers.map(|p| (p.name.clone(), Arc::new(p)))),
+        processors: BTreeMap::from_iter(processors.map(|p| (p.name.clone(), Arc::new(p)))),
+    }
+}
+
+fn processor() -> Processor {
+    let backoff = Backoff {
+        growth: Growth::Fixed,
+        initial: Duration::from_millis(10),
+        max: Duration::from_millis(10),
+        jitter_percent: 0,
+    };
+    Processor {
+        name: billing(),
+        uid: "uid-billing".to_owned(),
+        generation: 7,
+        created: 0,
+        group: "evhub.shop.billing.12345678".to_owned(),
+        state_topic: "evhub.shop.billing.state".to_owned(),
+        dead_topic: "evhub.shop.billing.dead".to_owned(),
+        inbox_topic: "evhub.shop.billing.inbox".to_owned(),
+        routes: vec![Route { producer: Name::new("shop", "orders"), topic: TOPIC.to_owned() }],
+        partitions: PARTITIONS,
+        event_bytes: EVENT_BYTES,
+        target: Target {
+            url: http::Uri::from_static("http://127.0.0.1:1/"),
+            protocol: Protocol::CloudEvents,
+            timeout: Duration::from_secs(1),
+        },
+        policy: Policy {
+            order: Order::Key,
+            max_in_flight: 8,
+            max_parked: 100,
+            retry: Retry { max_attempts: 3, backoff },
+            on_exhausted: OnExhausted::DeadLetter,
+        },
+        start: Start::Earliest,
+    }
+}
