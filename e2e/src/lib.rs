@@ -3,10 +3,31 @@
 //! In: a scenario. Out: a verdict on what was promised. Nothing here knows the product's code: it speaks to the binary
 //! as any client, target or operator would, and reads the log as any tool would.
 //!
+//! Pure:
 //! - [`history`]: what a run saw
 //! - [`model`]: what its resources promise
-//! - [`check`]: pure checks of the one against the other, and the vacuity gate
+//! - [`check`]: checks of the one against the other, and the vacuity gate
+//! - [`trace`]: whether a system-call trace shows an acknowledgement before its sync
+//! - [`event`], [`script`]: what is published, and how targets answer
+//!
+//! With I/O:
+//! - [`hub`]: the process under test
+//! - [`publisher`], [`target`], [`nemesis`]: who publishes, who receives, who breaks things
+//! - [`wire`], [`recorder`]: HTTP by hand, and the notebook
+//! - [`truth`]: what the log holds afterwards
+//! - [`run`]: all of it in order
 
 pub mod check;
+pub mod event;
 pub mod history;
+pub mod hub;
 pub mod model;
+pub mod nemesis;
+pub mod publisher;
+pub mod recorder;
+pub mod run;
+pub mod script;
+pub mod target;
+pub mod trace;
+pub mod truth;
+pub mod wire;

@@ -1,0 +1,243 @@
+//! The hub under test: the real binary as a process, with a folder, ports and a log of its own.
+
+use std::{
+    env,
+    fs::{self, OpenOptions},
+    net::TcpListener,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::wire;
+
+/// The longest that a hub may take to become ready, or to stop.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a hub lives across its lives.
+#[derive(Debug)]
+pub struct Site {
+    /// Everything on disk; removed with this value.
+    pub folder: TempDir,
+    /// Where the hub keeps its data.
+    pub data: PathBuf,
+    /// What stands before the binary on its command line, for example a tracer.
+    pub before: Vec<String>,
+    /// The listeners' ports.
+    pub ports: Ports,
+}
+
+/// The ports of a hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Publishing.
+    pub http: u16,
+    /// Tools.
+    pub api: u16,
+    /// Readiness.
+    pub admin: u16,
+}
+
+/// A running hub. Dropping it kills it.
+#[derive(Debug)]
+pub struct Hub {
+    child: Child,
+    pid: Pid,
+    ports: Ports,
+}
+
+impl Site {
+    /// A fresh folder with these resources.
+    pub fn new(resources: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("evhub-e2e-").tempdir().context("make a folder")?;
+        fs::create_dir(folder.path().join("resources")).context("make a folder")?;
+        fs::write(folder.path().join("resources/all.yaml"), resources).context("write the resources")?;
+        let data = folder.path().join("data");
+        Ok(Self { data, before: Vec::new(), ports: Ports::free()?, folder })
+    }
+
+    /// Starts the hub; it is not yet ready.
+    pub fn start(&self) -> Result<Hub> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .context("open the hub's log")?;
+        let mut words: Vec<std::ffi::OsString> = self.before.iter().map(Into::into).collect();
+        words.push(binary()?.into());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg("dev")
+            .arg(self.folder.path().join("resources"))
+            .arg("--data")
+            .arg(&self.data);
+        for (flag, port) in
+            [("--http", self.ports.http), ("--api", self.ports.api), ("--admin", self.ports.admin)]
+        {
+            command.arg(flag).arg(format!("127.0.0.1:{port}"));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().context("open the hub's log")?).stderr(log);
+        let child = command.kill_on_drop(true).spawn().context("start the hub")?;
+        let pid =
+            child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the hub has no process id")?;
+        Ok(Hub { child, pid, ports: self.ports })
+    }
+
+    /// Starts the hub and waits until it is ready.
+    pub async fn start_ready(&self) -> Result<Hub> {
+        let mut hub = self.start()?;
+        hub.ready().await.with_context(|| format!("the hub's log ends:\n{}", self.log_end()))?;
+        Ok(hub)
+    }
+
+    /// The end of what the hub said.
+    pub fn log_end(&self) -> String {
+        let text = self.log();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    /// All that the hub said.
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("hub.log")
+    }
+}
+
+impl Ports {
+    /// Free ports below the range from which the system lends ports to clients: a hub that is down for a moment must find
+    /// its own again.
+    fn free() -> Result<Self> {
+        let mut from = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+        let mut next = || {
+            for _ in 0..1000 {
+                from = if from >= 32_000 { 10_000 } else { from + 1 };
+                if TcpListener::bind(("127.0.0.1", from)).is_ok() {
+                    return Ok(from);
+                }
+            }
+            bail!("find a free port")
+        };
+        Ok(Self { http: next()?, api: next()?, admin: next()? })
+    }
+}
+
+impl Hub {
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&mut self) -> Result<()> {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().context("look at the hub")? {
+                bail!("the hub ended instead of becoming ready ({status})");
+            }
+            let answer = wire::get(self.ports.admin, "/readyz", Duration::from_secs(2)).await;
+            if answer.is_ok_and(|answer| answer.status() == Some(200)) {
+                return Ok(());
+            }
+            ensure!(since.elapsed() < PATIENCE, "the hub is not ready after {PATIENCE:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// How the hub ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// SIGKILL; whether that ended it.
+    pub async fn kill(&mut self) -> Result<bool> {
+        self.signal(Signal::KILL)?;
+        let status = self.child.wait().await.context("wait for the hub")?;
+        Ok(status.signal() == Some(Signal::KILL.as_raw()))
+    }
+
+    /// SIGTERM; whether it ended well and in time.
+    pub async fn stop(&mut self) -> Result<bool> {
+        self.signal(Signal::TERM)?;
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.context("the hub did not stop in time")?.context("wait for the hub")?;
+        Ok(status.success())
+    }
+
+    /// SIGSTOP; whether the system shows it stopped.
+    pub async fn pause(&self) -> Result<bool> {
+        self.signal(Signal::STOP)?;
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_secs(1) {
+            if self.state()? == 'T' {
+                return Ok(true);
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(false)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid, signal).context("signal the hub")
+    }
+
+    fn state(&self) -> Result<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).context("look at the hub")?;
+        let (_, rest) = stat.rsplit_once(") ").context("read the hub's state")?;
+        rest.chars().next().context("read the hub's state")
+    }
+}
+
+/// The binary: `EVHUB_BIN`, else beside this test's own folder, else built there once.
+fn binary() -> Result<&'static Path> {
+    static FOUND: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+    found.as_deref().map_err(|error| anyhow::Error::msg(error.clone()))
+}
+
+fn find() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("EVHUB_BIN") {
+        let path = PathBuf::from(named);
+        ensure!(path.is_file(), "EVHUB_BIN names {}, which is no file", path.display());
+        return Ok(path);
+    }
+    let folder = build_folder()?;
+    let path = folder.join("evhub");
+    if !path.is_file() {
+        let target = folder.parent().context("find the target folder")?;
+        let mut build = std::process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build
+            .args(["build", "--release", "--package", "evhub", "--bin", "evhub"])
+            .env("CARGO_TARGET_DIR", target);
+        ensure!(build.status().context("build evhub")?.success(), "building evhub failed");
+    }
+    Ok(path)
+}
+
+/// The folder of this profile's binaries, as this test lies in its `deps`.
+pub fn build_folder() -> Result<PathBuf> {
+    let mine = env::current_exe().context("find this test's folder")?;
+    let folder = mine.parent().and_then(Path::parent).context("find this test's folder")?;
+    Ok(folder.to_owned())
+}

@@ -1,0 +1,21 @@
+//! `kill -9`, again and again, under load, while targets fail, hang, flap and answer nonsense.
+
+use anyhow::Result;
+use evhub_e2e::{
+    check::gate::Gate,
+    nemesis::{Kind, schedule},
+    run::{Plan, Scenario},
+    script::Mode,
+};
+
+use crate::in_turn;
+
+#[test]
+fn e2e_kill() -> Result<()> {
+    let mut scenario = Scenario::new("e2e_kill");
+    scenario.processors = vec![Plan::new("billing", &Mode::MIXED)];
+    scenario.blows = schedule(scenario.seed, &[Kind::Kill], 6, (400, 1600), (0, 400));
+    scenario.gate = Gate { acked: 300, unknown: 1, changes: 6, recovered: 10, dead: 3, faults: 18 };
+    in_turn(scenario.run())?;
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The real binary, killed, stopped, paused, starved and traced. One run at a time: two would disturb each other's clocks.
+
+#![allow(missing_docs)]
+
+mod e2e_clean_stop;
+mod e2e_fsync;
+mod e2e_full_disk;
+mod e2e_kill;
+mod e2e_parked_survives;
+mod e2e_pause;
+mod e2e_two_processors;
+
+use std::{
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Result;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs a test in its turn, on a runtime of its own.
+fn in_turn<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Runtime::new()?.block_on(test)
+}
