@@ -1,0 +1,141 @@
+//! Producer: a named stream that applications publish to.
+
+#![expect(unreachable_pub, reason = "the derive repeats each type inside a function")]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Condition, Quantity,
+    rules::{self, Violation},
+};
+
+/// What a Producer says. Publishing begins when the Producer is accepted; a refused one takes no events.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "evhub.dev",
+    version = "v1alpha1",
+    kind = "Producer",
+    namespaced,
+    derive = "PartialEq",
+    status = "ProducerStatus",
+    shortname = "evp",
+    category = "evhub",
+    doc = "A Producer is a named stream that applications publish events to.",
+    validation = rules::name(),
+    printcolumn(name = "Topic", type_ = "string", json_path = ".status.topic.name"),
+    printcolumn(name = "Partitions", type_ = "integer", json_path = ".spec.topic.partitions"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ProducerSpec {
+    /// Where the events are kept.
+    #[serde(default)]
+    pub topic: Topic,
+    /// What publishing is held to. An event beyond a limit is refused before it is accepted, never cut or dropped.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where the events are kept.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::partitions_never_shrink())]
+pub struct Topic {
+    /// How many partitions the topic has: the most dispatchers that can share one Processor's work. It may grow and
+    /// never shrink. Growing sends keys to other partitions, so it is refused while a Processor that keeps order by
+    /// key is attached, unless this Producer is annotated `evhub.dev/allow-order-break: "true"`. The Producers of one
+    /// Processor must have equally many.
+    #[serde(default = "default_partitions")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub partitions: u32,
+}
+
+/// What publishing is held to.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The largest event, attributes and data together, between 1Ki and 8Mi. A larger one is refused with
+    /// `413 Content Too Large`. Lowering it does not touch events that were accepted before.
+    #[serde(default = "default_event_bytes")]
+    #[x_kube(validation = rules::quantity(rules::EVENT_BYTES))]
+    pub event_bytes: Quantity,
+}
+
+/// What has become of a Producer.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProducerStatus {
+    /// The generation that this status speaks of; -1 before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where to publish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// The topic as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicStatus>,
+    /// How it is doing: `Ready`, `Accepted`, `ResolvedRefs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Address {
+    /// A `CloudEvents` sink.
+    #[schemars(length(max = 2048))]
+    pub url: String,
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TopicStatus {
+    /// Its name in the log.
+    #[schemars(length(max = 249))]
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+}
+
+// === impl ProducerSpec ===
+
+impl ProducerSpec {
+    /// The rules that this spec breaks by itself.
+    pub fn violations(&self) -> Vec<Violation> {
+        rules::EVENT_BYTES.check("limits.eventBytes", self.limits.event_bytes).into_iter().collect()
+    }
+}
+
+impl Default for Topic {
+    fn default() -> Self {
+        Self { partitions: default_partitions() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { event_bytes: default_event_bytes() }
+    }
+}
+
+fn default_partitions() -> u32 {
+    12
+}
+
+fn default_event_bytes() -> Quantity {
+    Quantity::from_bytes(1 << 20)
+}

@@ -1,0 +1,145 @@
+//! Golden cases: `tests/data/NAME.in.yaml` is a world, `tests/data/NAME.out.yaml` what it comes to. `UPDATE=1` writes
+//! the latter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use evhub_compile::{Compiled, Egress, Kept, Object, Origin, Resource, Settings, Verdict, World, compile};
+use evhub_crds::{Kind, Reason, schema};
+use evhub_routing::{Name, Snapshot};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A world as a case writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Case {
+    /// What is shown.
+    about: String,
+    #[serde(default)]
+    egress_denied: bool,
+    objects: Vec<Given>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Given {
+    /// The document.
+    manifest: Option<Value>,
+    /// Instead of one: why there is none.
+    undecodable: Option<String>,
+    kind: Option<Kind>,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    created: i64,
+    #[serde(default)]
+    kept: Kept,
+    #[serde(default)]
+    allow_order_break: bool,
+}
+
+#[derive(Serialize)]
+struct Outcome<'a> {
+    about: &'a str,
+    verdicts: &'a [Verdict],
+    kept: BTreeMap<String, &'a Kept>,
+    snapshot: &'a Snapshot,
+}
+
+#[test]
+fn cases_come_to_what_they_came_to() {
+    let cases = cases();
+    assert!(cases.len() >= 20, "only {} cases", cases.len());
+    let mut wrong = Vec::new();
+    for (name, case) in &cases {
+        let compiled = compile(&world(case));
+        let found = serde_saphyr::to_string(&outcome(case, &compiled)).unwrap();
+        let path = data().join(format!("{name}.out.yaml"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if found != expected {
+            wrong.push(format!("--- {name}: expected\n{expected}\n--- {name}: found\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_has_a_case() {
+    let seen: BTreeSet<Reason> = cases()
+        .values()
+        .flat_map(|case| compile(&world(case)).verdicts)
+        .flat_map(|verdict| verdict.findings)
+        .map(|finding| finding.reason)
+        .collect();
+    for reason in Reason::ALL.into_iter().filter(|reason| reason.denies().is_some()) {
+        assert!(seen.contains(&reason), "no case shows {reason}");
+    }
+}
+
+#[test]
+fn one_verdict_for_each_object() {
+    for (name, case) in cases() {
+        assert_eq!(compile(&world(&case)).verdicts.len(), case.objects.len(), "{name}");
+    }
+}
+
+fn data() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"))
+}
+
+fn cases() -> BTreeMap<String, Case> {
+    let mut cases = BTreeMap::new();
+    for entry in fs::read_dir(data()).unwrap() {
+        let path = entry.unwrap().path();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".in.yaml")) {
+            let case = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap());
+            cases.insert(name.to_owned(), case.unwrap_or_else(|error| panic!("{name}: {error}")));
+        }
+    }
+    cases
+}
+
+fn world(case: &Case) -> World {
+    let egress = if case.egress_denied { Egress::Denied } else { Egress::Loopback };
+    let objects = case.objects.iter().enumerate().map(|(index, given)| object(index, given)).collect();
+    World { settings: Settings { prefix: "evhub".into(), egress }, objects }
+}
+
+fn object(index: usize, given: &Given) -> Object {
+    let origin = Origin { file: "case.yaml".into(), line: index as u64 + 1 };
+    let Some(manifest) = &given.manifest else {
+        let problem = given.undecodable.clone().expect("a case has a manifest or is undecodable");
+        return Object::Undecodable { kind: given.kind, origin, problem };
+    };
+    let kind: Kind = serde_json::from_value(manifest["kind"].clone()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let metadata = &manifest["metadata"];
+    Object::Resource(Box::new(Resource {
+        kind,
+        name: Name::new(text(&metadata["namespace"]), text(&metadata["name"])),
+        uid: given.uid.clone().unwrap_or_else(|| format!("00000000-0000-7000-8000-{index:012x}")),
+        created: given.created,
+        generation: 1,
+        kept: given.kept.clone(),
+        origin: Some(origin),
+        allow_order_break: given.allow_order_break,
+        unknown: schema::unknown_fields(kind, manifest),
+        spec: manifest.get("spec").cloned(),
+    }))
+}
+
+fn outcome<'a>(case: &'a Case, compiled: &'a Compiled) -> Outcome<'a> {
+    Outcome {
+        about: &case.about,
+        verdicts: &compiled.verdicts,
+        kept: compiled.kept.iter().map(|((kind, name), kept)| (format!("{kind} {name}"), kept)).collect(),
+        snapshot: &compiled.snapshot,
+    }
+}
