@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use evhub_event::{Header, Record};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Heads every header that a dead letter adds to the event's own.
 const OURS: &str = "evhub-dead-";
@@ -21,6 +22,8 @@ pub enum Reason {
     NotRetryable,
     /// Its record could not be read as an event.
     PoisonDecode,
+    /// Its record is empty: neither attributes nor data.
+    PoisonEmpty,
     /// Its parked state could not be read.
     PoisonState,
 }
@@ -86,7 +89,7 @@ impl DeadLetter {
 
     /// The record to append: the event's own plus the story.
     pub fn encode(&self, event: Record) -> Record {
-        let story = serde_json::to_vec(self).expect("a dead letter holds only strings and numbers");
+        let story = json!(self).to_string();
         let mut record = event;
         record.headers.push(Header { name: STORY.to_owned(), value: Bytes::from(story) });
         record

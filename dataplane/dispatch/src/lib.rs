@@ -4,12 +4,19 @@
 //! and commits that never pass an unresolved record. What must be decided is decided by pure code in [`protocol`];
 //! `worker` is the rim that carries it out. This crate knows the log by its traits and nothing of Kubernetes.
 //!
-//! - [`dead`]: dead letters as records
-//! - [`progress`]: how a Processor is doing
+//! - [`worker`]: a Processor's member of its group, from joining to leaving
 //! - [`protocol`]: who owns a partition, and what may be committed
+//! - [`outcome`]: what an answer means
+//! - [`sender`]: attempts on the wire
+//! - [`parked`], [`dead`]: parked deliveries and dead letters as records
+//! - [`progress`]: how a Processor is doing
 
 pub mod dead;
+pub mod outcome;
+pub mod parked;
 pub mod progress;
 pub mod protocol;
+pub mod sender;
+pub mod worker;
 
 pub use progress::Progress;

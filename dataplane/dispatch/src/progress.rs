@@ -41,6 +41,14 @@ impl Progress {
         counter.fetch_add(n, Relaxed);
     }
 
+    /// The member left its group, or lost it: nothing is owned any more.
+    pub fn left(&self) {
+        self.listening.store(false, Relaxed);
+        for gauge in [&self.in_flight, &self.parked, &self.unresolved] {
+            gauge.store(0, Relaxed);
+        }
+    }
+
     /// Reads a counter or gauge.
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Relaxed)

@@ -43,7 +43,7 @@ pub(super) struct Item<L> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lanes<L> {
     items: BTreeMap<Place, Item<L>>,
-    lanes: BTreeMap<L, VecDeque<Place>>,
+    queues: BTreeMap<L, VecDeque<Place>>,
     ready: VecDeque<Place>,
     unpassed: BTreeSet<Place>,
 }
@@ -52,7 +52,7 @@ impl<L> Default for Lanes<L> {
     fn default() -> Self {
         Self {
             items: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            queues: BTreeMap::new(),
             ready: VecDeque::new(),
             unpassed: BTreeSet::new(),
         }
@@ -97,7 +97,7 @@ impl<L: Clone + Ord> Lanes<L> {
     /// Puts a known delivery at the end of its lane.
     pub(super) fn enter(&mut self, place: Place) {
         if let Some(lane) = self.items.get(&place).and_then(|item| item.lane.clone()) {
-            self.lanes.entry(lane).or_default().push_back(place);
+            self.queues.entry(lane).or_default().push_back(place);
         }
         self.wake(place);
     }
@@ -111,7 +111,7 @@ impl<L: Clone + Ord> Lanes<L> {
     }
 
     fn is_head(&self, place: Place, item: &Item<L>) -> bool {
-        let lane = item.lane.as_ref().and_then(|lane| self.lanes.get(lane));
+        let lane = item.lane.as_ref().and_then(|lane| self.queues.get(lane));
         lane.is_none_or(|lane| lane.front() == Some(&place))
     }
 
@@ -129,12 +129,12 @@ impl<L: Clone + Ord> Lanes<L> {
     pub(super) fn remove(&mut self, place: Place) -> Option<Item<L>> {
         let item = self.items.remove(&place)?;
         if let Some(name) = &item.lane
-            && let Some(lane) = self.lanes.get_mut(name)
+            && let Some(lane) = self.queues.get_mut(name)
         {
             lane.retain(|other| *other != place);
             match lane.front().copied() {
                 Some(next) => self.wake(next),
-                None => drop(self.lanes.remove(name)),
+                None => drop(self.queues.remove(name)),
             }
         }
         Some(item)
@@ -142,7 +142,7 @@ impl<L: Clone + Ord> Lanes<L> {
 
     /// The deliveries of a lane, first to last.
     pub(super) fn of(&self, lane: &L) -> impl Iterator<Item = (Place, &Item<L>)> {
-        let places = self.lanes.get(lane).into_iter().flatten();
+        let places = self.queues.get(lane).into_iter().flatten();
         places.filter_map(|place| self.items.get(place).map(|item| (*place, item)))
     }
 }

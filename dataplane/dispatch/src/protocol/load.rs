@@ -49,11 +49,12 @@ pub struct Found<L> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Loader<L> {
     records: BTreeMap<StateKey, Loaded<L>>,
+    unreadable: BTreeMap<StateKey, u64>,
 }
 
 impl<L> Default for Loader<L> {
     fn default() -> Self {
-        Self { records: BTreeMap::new() }
+        Self { records: BTreeMap::new(), unreadable: BTreeMap::new() }
     }
 }
 
@@ -63,9 +64,15 @@ impl<L: Clone> Loader<L> {
         self.records.insert(record.key, record);
     }
 
+    /// Takes a record that cannot be read, and that stands for nothing any more.
+    pub fn unreadable(&mut self, at: u64, key: StateKey) {
+        self.unreadable.insert(key, at);
+    }
+
     /// Takes a tombstone.
     pub fn tombstone(&mut self, key: StateKey) {
         self.records.remove(&key);
+        self.unreadable.remove(&key);
     }
 
     /// The highest epoch seen.
@@ -76,7 +83,7 @@ impl<L: Clone> Loader<L> {
     /// Decides, by the claim that was committed last. Without one every record is kept but those that a newer one of
     /// its event replaces.
     pub fn finish(self, claim: Option<&Claim>, planted: Planted) -> Found<L> {
-        let mut dropped = Vec::new();
+        let mut dropped: Vec<(u64, StateKey)> = self.unreadable.iter().map(|(key, at)| (*at, *key)).collect();
         let mut newest: BTreeMap<Place, Loaded<L>> = BTreeMap::new();
         // In order of (epoch, seq): a later record of an event replaces an earlier one.
         for (key, record) in self.records {

@@ -81,6 +81,12 @@ pub enum Deviation {
 pub struct Planted(#[cfg(test)] pub(crate) Option<Deviation>);
 
 impl Planted {
+    /// No mistake.
+    pub const NONE: Self = Self(
+        #[cfg(test)]
+        None,
+    );
+
     #[cfg(test)]
     fn is(self, deviation: Deviation) -> bool {
         self.0 == Some(deviation)

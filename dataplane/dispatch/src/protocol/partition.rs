@@ -222,6 +222,15 @@ impl<L: Clone + Ord> Partition<L> {
         true
     }
 
+    /// A record was read that is no event and needs nothing.
+    pub fn skipped(&mut self, place: Place, effects: &mut Vec<Effect>) {
+        self.pass(place.source, place.offset, effects);
+        if let Some(tracker) = self.sources.get_mut(usize::from(place.source)) {
+            tracker.pass(place.offset + 1);
+            self.dirty = true;
+        }
+    }
+
     /// Everything of a source below this offset was read.
     pub fn reached(&mut self, source: u16, end: u64, effects: &mut Vec<Effect>) {
         if let Some(last) = end.checked_sub(1) {

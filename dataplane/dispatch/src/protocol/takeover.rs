@@ -45,7 +45,7 @@ pub struct Claiming<L> {
 impl<L: Clone + Ord> Loading<L> {
     /// Begins from what is committed for each source, in the order of their indexes, and the `.state` topic's end as
     /// taken afterwards.
-    pub fn new(rules: Rules, nonce: u64, committed: Vec<Committed>, end: u64) -> Self {
+    pub fn new(rules: Rules, nonce: u64, committed: &[Committed], end: u64) -> Self {
         let claims = committed.iter().filter_map(|source| source.metadata.as_ref()).map(|m| &m.claim);
         let claim = claims.max_by_key(|claim| (claim.epoch, claim.nonce)).cloned();
         let completed =
@@ -70,6 +70,13 @@ impl<L: Clone + Ord> Loading<L> {
     pub fn record(&mut self, record: Loaded<L>) {
         if record.at < self.end {
             self.loader.record(record);
+        }
+    }
+
+    /// Takes a `.state` record that cannot be read: it is cleared away like a finished one.
+    pub fn unreadable(&mut self, at: u64, key: StateKey) {
+        if at < self.end {
+            self.loader.unreadable(at, key);
         }
     }
 

@@ -436,7 +436,7 @@ impl World {
             Some((offset, metadata)) => Committed { offset, metadata: Some(metadata) },
             None => Committed { offset: 0, metadata: None },
         };
-        let loading = Loading::new(rules, nonce, vec![committed], end);
+        let loading = Loading::new(rules, nonce, &[committed], end);
         let from = loading.range().0;
         worker.phase = Phase::Loading(loading, from, end);
         self.read_on(who, scenario);

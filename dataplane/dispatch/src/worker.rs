@@ -1,0 +1,65 @@
+//! A Processor's member of its consumer group: the rim that carries out what the protocol decides. I/O.
+//!
+//! One task owns the member, every partition that it was given, and all that is under way for them. So nothing is
+//! shared and nothing is locked; concurrency is a number of futures, not of tasks. Only this task commits.
+
+mod member;
+mod shared;
+mod slot;
+mod takeover;
+mod task;
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use evhub_journal::Journal;
+use evhub_routing::Processor;
+use tokio::{sync::watch, time::sleep};
+use tracing::{info, warn};
+
+use self::{
+    member::{Exit, Member},
+    shared::Shared,
+};
+use crate::{Progress, sender::Sender};
+
+/// What a worker works with.
+#[derive(Clone, Debug)]
+pub struct Assignment<J> {
+    /// The log.
+    pub journal: J,
+    /// The Processor.
+    pub processor: Arc<Processor>,
+    /// Where its figures go.
+    pub progress: Arc<Progress>,
+    /// How attempts are made.
+    pub sender: Sender,
+    /// Turns true when the Processor's inbox topic is made.
+    pub inbox: watch::Receiver<bool>,
+}
+
+/// How long to wait before joining again after the log failed us.
+const REJOIN: Duration = Duration::from_secs(1);
+
+/// Works until told to stop, then finishes what is under way, commits, and leaves.
+pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
+    let shared = Arc::new(Shared::new(assignment));
+    let mut stop = pin!(stop);
+    loop {
+        let exit = match Member::join(Arc::clone(&shared)).await {
+            Ok(member) => member.work(stop.as_mut()).await,
+            Err(error) => Exit::Failed(error.to_string()),
+        };
+        shared.progress.left();
+        match exit {
+            Exit::Stopped => return,
+            Exit::Again(why) => info!(processor = %shared.processor.name, why, "joining the group again"),
+            Exit::Failed(error) => {
+                warn!(processor = %shared.processor.name, error, "the log failed; joining the group again");
+                tokio::select! {
+                    () = stop.as_mut() => return,
+                    () = sleep(REJOIN) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What all futures of one worker share: the log, the Processor, and topics made when first needed. I/O.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use evhub_backoff::Backoff;
+use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
+use evhub_routing::{Order, Processor};
+use tokio::{sync::OnceCell, sync::watch, time::sleep};
+use uuid::Uuid;
+
+use super::Assignment;
+use crate::{Progress, sender::Sender};
+
+/// The name of a lane: the key of its events.
+pub(super) type Lane = Arc<[u8]>;
+
+/// What a derived topic's records may add to an event: our headers, causes included.
+const MARGIN: usize = 128 << 10;
+
+pub(super) struct Shared<J> {
+    pub(super) journal: J,
+    pub(super) processor: Arc<Processor>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) sender: Sender,
+    pub(super) inbox: watch::Receiver<bool>,
+    /// The Processor's name as attempts carry it.
+    pub(super) name: String,
+    /// The namespace of its deliveries' idempotency keys.
+    identity: Uuid,
+    state: OnceCell<()>,
+    dead: OnceCell<()>,
+}
+
+impl<J: Journal> Shared<J> {
+    pub(super) fn new(assignment: Assignment<J>) -> Self {
+        let Assignment { journal, processor, progress, sender, inbox } = assignment;
+        let identity = Uuid::new_v5(&Uuid::NAMESPACE_URL, processor.uid.as_bytes());
+        let name = processor.name.to_string();
+        let (state, dead) = (OnceCell::new(), OnceCell::new());
+        Self { journal, processor, progress, sender, inbox, name, identity, state, dead }
+    }
+
+    /// The stable idempotency key of an event's delivery to this Processor: the same for every attempt, whoever makes
+    /// it, and different for events of the same id from different sources.
+    pub(super) fn delivery(&self, source: &str, id: &str) -> String {
+        Uuid::new_v5(&self.identity, format!("{source}\n{id}").as_bytes()).to_string()
+    }
+
+    /// The lane of an event, by its record's key.
+    pub(super) fn lane(&self, key: Option<&bytes::Bytes>) -> Option<Lane> {
+        match self.processor.policy.order {
+            Order::Key => key.filter(|key| !key.is_empty()).map(|key| Arc::from(&key[..])),
+            Order::None => None,
+        }
+    }
+
+    /// The `.state` topic's partition.
+    pub(super) fn state(&self, partition: u32) -> TopicPartition {
+        TopicPartition { topic: self.processor.state_topic.clone(), partition }
+    }
+
+    /// Makes the `.state` topic when it is first needed.
+    pub(super) async fn make_state(&self) -> Result<(), Error> {
+        let settings = TopicSettings { compacted: true, ..self.settings(self.processor.partitions) };
+        let topic = &self.processor.state_topic;
+        self.state.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
+    }
+
+    /// Makes the `.dead` topic when it is first needed.
+    pub(super) async fn make_dead(&self) -> Result<(), Error> {
+        let (topic, settings) = (&self.processor.dead_topic, self.settings(1));
+        self.dead.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
+    }
+
+    fn settings(&self, partitions: u32) -> TopicSettings {
+        TopicSettings {
+            partitions,
+            max_record_bytes: self.processor.event_bytes + MARGIN,
+            compacted: false,
+            reserved: true,
+        }
+    }
+
+    /// Waits before asking the log for the same again.
+    pub(super) async fn pause(&self, failures: u32) {
+        Progress::add(&self.progress.append_waits, 1);
+        sleep(retry().wait(failures, fastrand::u64(..))).await;
+    }
+}
+
+fn retry() -> Backoff {
+    let (initial, max) = (Duration::from_millis(50), Duration::from_secs(5));
+    Backoff::exponential(initial, max, 2, 20).expect("these constants make a policy")
+}
+
+/// Now, in milliseconds since the Unix epoch.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,163 @@
+//! Reading what is durable of a partition before claiming it. I/O.
+
+use std::sync::Arc;
+
+use evhub_journal::{Error, Journal, Stored, TopicPartition};
+use evhub_routing::Start;
+use tracing::{error, warn};
+
+use super::shared::{Lane, Shared};
+use crate::{
+    dead::{DeadLetter, Reason},
+    parked::{self, Parked},
+    protocol::{Committed, Kind, Loading, Metadata, Rules, StateKey},
+};
+
+/// How many `.state` records, and about how many bytes of them, one read brings.
+const READ: (usize, usize) = (512, 4 << 20);
+
+/// Clocks of different machines differ; a Processor's creation time is taken to be this much earlier.
+const SKEW_MS: i64 = 5_000;
+
+/// What was read.
+pub(super) struct Taken {
+    pub(super) loading: Loading<Lane>,
+    pub(super) found: Vec<Found>,
+}
+
+/// One `.state` record.
+pub(super) struct Found {
+    pub(super) at: u64,
+    pub(super) key: StateKey,
+    pub(super) body: Body,
+}
+
+pub(super) enum Body {
+    Parked { topic: String, offset: u64, lane: Option<Lane>, kind: Kind, attempts: u32, not_before: i64 },
+    Tombstone,
+    Unreadable,
+}
+
+/// Reads a partition's commits and its `.state` topic, in the order that the protocol prescribes.
+pub(super) async fn take<J: Journal>(
+    shared: Arc<Shared<J>>,
+    partition: u32,
+    sources: Vec<String>,
+    rules: Rules,
+) -> Result<Taken, Error> {
+    let committed = committed(&shared, partition, sources).await?;
+    let state = shared.state(partition);
+    let end = end(&shared, &state).await?;
+    let loading = Loading::new(rules, fastrand::u64(..), &committed, end);
+    let mut found = Vec::new();
+    let (from, to) = loading.range();
+    read(&shared, &state, from, to, &mut found).await?;
+    let now = self::end(&shared, &state).await?;
+    read(&shared, &state, to, now, &mut found).await?;
+    if !loading.has_claim() && !found.is_empty() {
+        warn!(processor = %shared.name, partition, records = found.len(), "no claim: keeping every parked record");
+    }
+    Ok(Taken { loading, found })
+}
+
+/// The topic's end; 0 while it has not been made.
+async fn end<J: Journal>(shared: &Shared<J>, state: &TopicPartition) -> Result<u64, Error> {
+    match shared.journal.partitions(&state.topic) {
+        Some(_) => shared.journal.end(state).await,
+        None => Ok(0),
+    }
+}
+
+async fn committed<J: Journal>(
+    shared: &Shared<J>,
+    partition: u32,
+    sources: Vec<String>,
+) -> Result<Vec<Committed>, Error> {
+    let at: Vec<_> = sources.into_iter().map(|topic| TopicPartition { topic, partition }).collect();
+    let known = shared.journal.committed(&shared.processor.group, &at).await?;
+    let mut committed = Vec::new();
+    for at in at {
+        committed.push(match known.iter().find(|committed| committed.partition == at) {
+            Some(known) => {
+                let metadata = Metadata::decode(&known.metadata, known.offset);
+                if let Err(error) = &metadata {
+                    error!(processor = %shared.name, partition = %at, %error, "going on from the offset alone");
+                }
+                Committed { offset: known.offset, metadata: metadata.ok() }
+            }
+            None => Committed { offset: start(shared, &at).await?, metadata: None },
+        });
+    }
+    Ok(committed)
+}
+
+/// Where a partition without a commit begins. An inbox holds nothing that is not for this Processor.
+async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u64, Error> {
+    let processor = &shared.processor;
+    match processor.start {
+        Start::Latest if at.topic != processor.inbox_topic => {
+            shared.journal.offset_at(at, processor.created - SKEW_MS).await
+        }
+        Start::Latest | Start::Earliest => Ok(0),
+    }
+}
+
+async fn read<J: Journal>(
+    shared: &Shared<J>,
+    state: &TopicPartition,
+    mut from: u64,
+    to: u64,
+    found: &mut Vec<Found>,
+) -> Result<(), Error> {
+    while from < to {
+        let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
+        from = slice.next.max(from + 1);
+        for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
+            if let Some(record) = understand(shared, state, stored).await {
+                found.push(record);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `None` for a record of another Processor, which had this one's name before it.
+async fn understand<J: Journal>(
+    shared: &Shared<J>,
+    state: &TopicPartition,
+    stored: &Stored,
+) -> Option<Found> {
+    let key = parked::decode_key(&shared.processor.uid, stored.record.key.as_deref()?)?;
+    let at = stored.offset;
+    if stored.record.value.is_none() {
+        return Some(Found { at, key, body: Body::Tombstone });
+    }
+    let body = match Parked::decode(&stored.record) {
+        Ok(Parked { kind, topic, offset, attempts, not_before, event, .. }) => {
+            let lane = shared.lane(event.key.as_ref());
+            Body::Parked { topic, offset, lane, kind, attempts, not_before }
+        }
+        Err(error) => {
+            error!(processor = %shared.name, at, %error, "a parked delivery cannot be read; it becomes a dead letter");
+            let letter = poison(shared, state, stored.offset);
+            super::task::bury(shared, letter.encode(stored.record.clone())).await;
+            Body::Unreadable
+        }
+    };
+    Some(Found { at, key, body })
+}
+
+fn poison<J: Journal>(shared: &Shared<J>, state: &TopicPartition, offset: u64) -> DeadLetter {
+    DeadLetter {
+        topic: state.topic.clone(),
+        partition: state.partition,
+        offset,
+        processor_uid: shared.processor.uid.clone(),
+        generation: shared.processor.generation,
+        reason: Reason::PoisonState,
+        attempts: 0,
+        first_attempt: None,
+        last_attempt: None,
+        causes: Vec::new(),
+    }
+}

@@ -1,0 +1,189 @@
+//! What is under way for a worker: each future ends in one [`Done`]. I/O.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use evhub_event::{Record, kafka};
+use evhub_journal::{CommitError, Journal, Place as Where, WriteError};
+use tracing::warn;
+
+use super::{
+    shared::{Shared, now},
+    takeover::Taken,
+};
+use crate::{
+    dead::{Cause, Reason},
+    outcome::Answer,
+    parked::Parked,
+    protocol::{Place, Start, StateKey},
+    sender::Identity,
+};
+
+/// An event and what its attempts came to so far.
+#[derive(Clone, Debug)]
+pub(super) struct Payload {
+    pub(super) record: Record,
+    pub(super) first_attempt: Option<i64>,
+    pub(super) causes: Vec<Cause>,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    pub(super) start: Start,
+    pub(super) payload: Payload,
+    pub(super) answer: Answer,
+    pub(super) began: i64,
+    pub(super) micros: u64,
+}
+
+/// Something that was under way for a partition has ended.
+pub(super) enum Done {
+    Taken(Result<Taken, evhub_journal::Error>),
+    Swept(u64, Result<(), WriteError>),
+    Claimed(Result<(), CommitError>),
+    Attempted(Box<Attempted>),
+    Parked(Place, Result<u64, WriteError>),
+    Buried(Place),
+    Cleared(u64, Result<(), WriteError>),
+    Committed(Result<(), CommitError>),
+}
+
+/// Makes one attempt. A parked delivery's event is read back from where it is parked.
+pub(super) async fn attempt<J: Journal>(
+    shared: Arc<Shared<J>>,
+    partition: u32,
+    epoch: u64,
+    start: Start,
+    payload: Option<Payload>,
+) -> Attempted {
+    let (payload, unreadable) = match (payload, start.state) {
+        (Some(payload), _) => (payload, None),
+        (None, Some(at)) => read_parked(&shared, partition, at).await,
+        (None, None) => (Payload::of(Record::default()), Some("the event's record is gone".to_owned())),
+    };
+    let began = now();
+    let clock = std::time::Instant::now();
+    let answer = match unreadable {
+        Some(text) => Answer::Poison(Reason::PoisonState, text),
+        None => send(&shared, epoch, start, &payload).await,
+    };
+    Attempted { start, payload, answer, began, micros: clock.elapsed().as_micros() as u64 }
+}
+
+async fn send<J: Journal>(shared: &Shared<J>, epoch: u64, start: Start, payload: &Payload) -> Answer {
+    let event = match kafka::decode(&payload.record) {
+        Ok(event) => event,
+        Err(poison @ kafka::Poison::Empty) => return Answer::Poison(Reason::PoisonEmpty, poison.to_string()),
+        Err(kafka::Poison::Decode(why)) => return Answer::Poison(Reason::PoisonDecode, why.to_string()),
+    };
+    let processor = &shared.processor;
+    let identity = Identity {
+        delivery: shared.delivery(&event.source, &event.id),
+        attempt: start.attempt,
+        epoch,
+        processor: &shared.name,
+        generation: processor.generation,
+    };
+    shared.sender.attempt(&processor.target.url, &event, &identity, processor.target.timeout).await
+}
+
+/// The payload, or an empty one and why it cannot be read. Waits for a log that is not available.
+async fn read_parked<J: Journal>(shared: &Shared<J>, partition: u32, at: u64) -> (Payload, Option<String>) {
+    let state = shared.state(partition);
+    let mut failures = 0;
+    loop {
+        let problem = match shared.journal.read(&state, at, 1, 1).await {
+            Ok(slice) => match slice.records.into_iter().next().filter(|stored| stored.offset == at) {
+                Some(stored) => match Parked::decode(&stored.record) {
+                    Ok(parked) => return (parked.into(), None),
+                    Err(error) => return (Payload::of(stored.record), Some(error.to_string())),
+                },
+                None => "the parked record is gone".to_owned(),
+            },
+            Err(evhub_journal::Error::Unavailable(error)) => {
+                failures += 1;
+                warn!(processor = %shared.name, error, "cannot read a parked delivery; trying again");
+                shared.pause(failures).await;
+                continue;
+            }
+            Err(error) => error.to_string(),
+        };
+        return (Payload::of(Record::default()), Some(problem));
+    }
+}
+
+/// Appends a parked delivery. Tries again for as long as the log refuses: what is refused will never appear.
+pub(super) async fn park<J: Journal>(
+    shared: Arc<Shared<J>>,
+    partition: u32,
+    parked: Parked,
+    key: Bytes,
+) -> Result<u64, WriteError> {
+    append_state(&shared, partition, parked.encode(key)).await
+}
+
+/// Appends a tombstone, likewise.
+pub(super) async fn clear<J: Journal>(
+    shared: Arc<Shared<J>>,
+    partition: u32,
+    key: StateKey,
+) -> Result<(), WriteError> {
+    let key = crate::parked::encode_key(&shared.processor.uid, key);
+    let record = Record { key: Some(key), value: None, headers: Vec::new() };
+    append_state(&shared, partition, record).await.map(|_| ())
+}
+
+async fn append_state<J: Journal>(
+    shared: &Shared<J>,
+    partition: u32,
+    record: Record,
+) -> Result<u64, WriteError> {
+    let topic = &shared.processor.state_topic;
+    let mut failures = 0;
+    loop {
+        let problem = match shared.make_state().await {
+            Err(error) => error.to_string(),
+            Ok(()) => match shared.journal.append(topic, Where::Partition(partition), record.clone()).await {
+                Ok(position) => return Ok(position.offset),
+                Err(unknown @ WriteError::Unknown(_)) => return Err(unknown),
+                Err(WriteError::Rejected(refusal)) => refusal.to_string(),
+            },
+        };
+        failures += 1;
+        warn!(processor = %shared.name, topic, problem, failures, "cannot write state; trying again");
+        shared.pause(failures).await;
+    }
+}
+
+/// Appends a dead letter, and tries again until it is durable: dispatch of the event waits, it is not dropped. One that
+/// was written twice, because an answer was lost, is told by its position.
+pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
+    let topic = &shared.processor.dead_topic;
+    let mut failures = 0;
+    loop {
+        let problem = match shared.make_dead().await {
+            Err(error) => error.to_string(),
+            Ok(()) => match shared.journal.append(topic, Where::Partition(0), record.clone()).await {
+                Ok(_) => return,
+                Err(error) => error.to_string(),
+            },
+        };
+        failures += 1;
+        warn!(processor = %shared.name, topic, problem, failures, "cannot write a dead letter; trying again");
+        shared.pause(failures).await;
+    }
+}
+
+impl Payload {
+    /// An event that was not attempted yet.
+    pub(super) fn of(record: Record) -> Self {
+        Self { record, first_attempt: None, causes: Vec::new() }
+    }
+}
+
+impl From<Parked> for Payload {
+    fn from(parked: Parked) -> Self {
+        Self { record: parked.event, first_attempt: parked.first_attempt, causes: parked.causes }
+    }
+}
