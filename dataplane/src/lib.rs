@@ -5,6 +5,7 @@
 //!
 //! - [`hub`]: what all surfaces share
 //! - [`server`]: HTTP connections, bounded in every phase
+//! - [`provision`], [`workers`]: makes topics, runs a worker per Processor
 //! - [`ingest`]: takes events
 //! - [`api`]: status, the log, dead letters and redrive, for tools
 //! - [`admin`]: is it alive, is it ready, what does it count, what does it run
@@ -18,7 +19,9 @@ pub mod hub;
 pub mod ingest;
 pub mod meters;
 pub mod problem;
+pub mod provision;
 mod request;
 pub mod server;
+pub mod workers;
 
 pub use hub::Hub;

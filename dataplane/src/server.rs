@@ -89,22 +89,21 @@ pub async fn serve(
             () = &mut begun => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
-                    Ok(slot) => {
-                        let (context, open) = (Arc::clone(&context), open.clone());
-                        connections.spawn(async move {
-                            open.inc();
-                            connection::serve(&context, stream).await;
-                            open.dec();
-                            drop(slot);
-                        });
-                    }
-                    Err(_) => {
+                Ok((stream, _)) => {
+                    let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                         turned_away.inc();
                         // A new socket has room for so little; if not, closing says enough.
                         let _ = stream.try_write(TURNED_AWAY);
-                    }
-                },
+                        continue;
+                    };
+                    let (context, open) = (Arc::clone(&context), open.clone());
+                    connections.spawn(async move {
+                        open.inc();
+                        connection::serve(&context, stream).await;
+                        open.dec();
+                        drop(slot);
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(listener = name, %error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
