@@ -21,6 +21,8 @@ pub(crate) use self::problem::{Outcome, Problem};
 const CONNECT: Duration = Duration::from_secs(5);
 /// The hub itself answers or closes within this time.
 const ANSWER: Duration = Duration::from_secs(30);
+/// What an order may take: a redrive is answered when all of it is durable.
+const ORDER: Duration = Duration::from_mins(10);
 /// The longest answer taken: a page of dead letters with the largest events.
 const LARGEST: usize = 256 << 20;
 /// How many items one page of a list asks for.
@@ -69,7 +71,7 @@ pub(crate) enum Error {
     #[error("no hub answers at {server}")]
     Unreachable { server: String, source: Cause },
     /// A connection that broke, or an answer that did not come.
-    #[error("the hub at {server} gave no answer, so the outcome is unknown")]
+    #[error("the hub at {server} gave no whole answer")]
     Lost { server: String, source: Cause },
     /// The hub said no.
     #[error(transparent)]
@@ -114,7 +116,7 @@ impl Client {
 
     /// Reads one thing.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let answer = self.send(Method::GET, path, HeaderMap::new(), Bytes::new()).await?;
+        let answer = self.send(ANSWER, Method::GET, path, HeaderMap::new(), Bytes::new()).await?;
         self.decode(&answer)
     }
 
@@ -132,8 +134,8 @@ impl Client {
         }
     }
 
-    /// Sends a JSON document and reads the answer.
-    pub(crate) async fn post<T: DeserializeOwned>(
+    /// Orders something by a JSON document and waits until it is done.
+    pub(crate) async fn order<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -141,22 +143,24 @@ impl Client {
         let body = serde_json::to_vec(body).context("could not write JSON")?;
         let json = header::HeaderValue::from_static("application/json");
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
-        Ok(self.post_raw(path, headers, body.into()).await?)
+        let answer = self.send(ORDER, Method::POST, path, headers, body.into()).await?;
+        Ok(self.decode(&answer)?)
     }
 
     /// Sends bytes under headers of the caller's and reads the answer.
-    pub(crate) async fn post_raw<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<T, Error> {
-        let answer = self.send(Method::POST, path, headers, body).await?;
+        let answer = self.send(ANSWER, Method::POST, path, headers, body).await?;
         self.decode(&answer)
     }
 
     async fn send(
         &self,
+        limit: Duration,
         method: Method,
         path: &str,
         headers: HeaderMap,
@@ -168,7 +172,7 @@ impl Client {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         let late = |_| self.lost(&std::io::Error::from(std::io::ErrorKind::TimedOut));
-        tokio::time::timeout(ANSWER, self.exchange(request)).await.map_err(late)?
+        tokio::time::timeout(limit, self.exchange(request)).await.map_err(late)?
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Error> {

@@ -164,7 +164,7 @@ async fn show(client: &Client, processor: &Name, ids: &[String]) -> anyhow::Resu
 }
 
 async fn redrive(client: &Client, processor: &Name, replay: &Replay) -> anyhow::Result<Started> {
-    client.post(&path(&processor.namespace, &["processors", &processor.name, "replays"]), replay).await
+    client.order(&path(&processor.namespace, &["processors", &processor.name, "replays"]), replay).await
 }
 
 fn listed(processor: &Name, letters: &[Letter], style: Style) -> String {
@@ -207,14 +207,32 @@ fn story(letter: &Letter, style: Style) -> String {
         let _ = writeln!(text, "  {name:<14} {}", printable(&value));
     }
     for (name, value) in &letter.rest {
-        let _ = writeln!(text, "  {:<14} {}", printable(name), plain(value));
+        let _ = write!(text, "  {:<14}{}", printable(name), plain(value));
     }
     text
 }
 
-/// Texts without their quotes, everything else as compact JSON.
+/// Texts without their quotes, the items of a list a line each, everything else as compact JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), printable)
+    match value {
+        Value::String(text) => format!(" {}\n", printable(text)),
+        Value::Array(items) => {
+            items.iter().fold("\n".to_owned(), |text, item| text + "    " + &flat(item) + "\n")
+        }
+        other => format!(" {other}\n"),
+    }
+}
+
+/// An item in one line: for an object its members, names first.
+fn flat(item: &Value) -> String {
+    let member = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{}={}", printable(name), printable(text)),
+        other => format!("{}={other}", printable(name)),
+    };
+    match item {
+        Value::Object(members) => members.iter().map(member).collect::<Vec<_>>().join("  "),
+        other => other.to_string(),
+    }
 }
 
 fn redriven(processor: &Name, started: &Started, dry_run: bool) -> String {
@@ -244,6 +262,13 @@ mod tests {
   "cause": "503 Service Unavailable",
   "firstAttempt": "2026-01-01T00:00:00.000Z",
   "lastAttempt": "2026-01-01T00:00:01.000Z",
+  "causes": [
+    {
+      "attempt": 3,
+      "status": 503,
+      "text": "no"
+    }
+  ],
   "processorUid": "u-1"
 }
 "#;
@@ -284,7 +309,10 @@ evhub.shop.orders:3:17  order-4  ada  MAX_ATTEMPTS  3         2026-01-01T00:00:0
     fn a_story_tells_everything() {
         let story = story(&letter(), Style::none());
         assert!(story.starts_with("evhub.shop.orders:3:17\n  event          order-4\n"), "{story}");
-        assert!(story.ends_with("  processorUid   u-1\n"), "{story}");
+        assert!(
+            story.ends_with("  causes        \n    attempt=3  status=503  text=no\n  processorUid   u-1\n"),
+            "{story}"
+        );
     }
 
     #[test]

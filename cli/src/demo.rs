@@ -95,6 +95,10 @@ impl Story {
     }
 
     async fn tell(&mut self) -> anyhow::Result<()> {
+        let Self { producer, processor, .. } = self;
+        output::text(&format!(
+            "\nEvents published to {producer} are delivered to {processor}, whose service is played at {SERVICE}.\n"
+        ))?;
         self.delivery().await?;
         self.retry().await?;
         self.order().await?;
@@ -146,9 +150,9 @@ impl Story {
             "4  A dead letter: this event fails until its attempts are used up, and is kept with the reason",
         )?;
         let id = self.publish("doomed", "eve", Never::SUCCEEDS).await?;
-        self.watch(|all| all.iter().any(|seen| seen.id == id)).await?;
+        let first = self.watch(|all| all.iter().any(|seen| seen.id == id)).await?;
         // Its further attempts are shown while the hub is asked; which is the last one is the hub's to say.
-        let letter = tokio::time::timeout(PATIENCE, self.buried(&id)).await;
+        let letter = timeout(PATIENCE, self.buried(&id, first)).await;
         let letter = letter.with_context(|| format!("{id} is no dead letter after {PATIENCE:?}"))??;
         let (attempts, cause) = (letter.attempts, printable(&or_dash(letter.cause.as_ref())));
         let text = format!(
@@ -159,12 +163,11 @@ impl Story {
         Ok(letter)
     }
 
-    async fn buried(&mut self, id: &str) -> anyhow::Result<Letter> {
-        let mut before = None;
+    /// Waits for a dead letter, and shows attempts meanwhile.
+    async fn buried(&mut self, id: &str, mut all: Vec<Seen>) -> anyhow::Result<Letter> {
         loop {
             while let Ok(seen) = self.seen.try_recv() {
-                output::text(&seen.line(before, self.style))?;
-                before = Some(seen.time);
+                self.show(seen, &mut all)?;
             }
             let letters =
                 dead::list(&self.api, &self.processor).await.context("could not list dead letters")?;
@@ -203,12 +206,17 @@ impl Story {
                 )
             })?;
             let seen = seen.context("the sink ended")?;
-            let before = all.iter().rev().find(|earlier| earlier.id == seen.id).map(|earlier| earlier.time);
-            output::text(&seen.line(before, self.style))?;
-            all.push(seen);
+            self.show(seen, &mut all)?;
         }
         tokio::time::sleep(PAUSE).await;
         Ok(all)
+    }
+
+    fn show(&self, seen: Seen, all: &mut Vec<Seen>) -> anyhow::Result<()> {
+        let before = all.iter().rev().find(|earlier| earlier.id == seen.id).map(|earlier| earlier.time);
+        output::text(&seen.line(before, self.style))?;
+        all.push(seen);
+        Ok(())
     }
 
     fn heading(&self, text: &str) -> anyhow::Result<()> {

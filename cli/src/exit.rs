@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and the one place where errors become text. Writes to standard error.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt, fmt::Write as _, process::ExitCode};
 
 use crate::{client, output};
 
@@ -15,12 +15,18 @@ pub(crate) enum Exit {
     Usage = 64,
     /// The hub cannot be reached.
     Unreachable = 69,
+    /// What was to be run cannot be: files and settings.
+    Configuration = 78,
 }
 
 /// A command line that parses and still makes no sense; exits 64.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
+
+/// Files or settings with which nothing can run, every problem as `path: problem (got …, allowed …)`; exits 78.
+#[derive(Debug)]
+pub(crate) struct Configuration(pub(crate) Vec<String>);
 
 /// Ends a command: prints an error's chain and what to do about it, and picks the code.
 pub(crate) fn conclude(outcome: anyhow::Result<Exit>) -> ExitCode {
@@ -46,6 +52,8 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 fn code(error: &anyhow::Error) -> Exit {
     if find::<Usage>(error).is_some() {
         Exit::Usage
+    } else if find::<Configuration>(error).is_some() {
+        Exit::Configuration
     } else if find::<client::Error>(error).is_some_and(client::Error::is_unreachable) {
         Exit::Unreachable
     } else {
@@ -65,6 +73,15 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n    {}", output::printable(problem)))
+    }
+}
+
+impl std::error::Error for Configuration {}
+
 fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
@@ -78,6 +95,16 @@ mod tests {
         let error = anyhow::Error::new(Usage("no events asked for".to_owned())).context("could not publish");
         assert_eq!(explain(&error), "error: could not publish\n  because: no events asked for\n");
         assert_eq!(code(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn a_configuration_lists_every_problem() {
+        let problems = ["a.yaml: is empty", "b.yaml: is a folder"].map(ToOwned::to_owned).to_vec();
+        let error = anyhow::Error::new(Configuration(problems)).context("could not load examples");
+        let text = "error: could not load examples\n  because: the configuration cannot be used\n    \
+            a.yaml: is empty\n    b.yaml: is a folder\n";
+        assert_eq!(explain(&error), text);
+        assert_eq!(code(&error), Exit::Configuration);
     }
 
     #[test]

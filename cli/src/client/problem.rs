@@ -74,6 +74,10 @@ impl Problem {
             "UNKNOWN_PRODUCER" | "UNKNOWN_PROCESSOR" => {
                 Some("`evhub status -n NAMESPACE` lists what the hub runs there")
             }
+            "UNKNOWN_DEAD_LETTER" => Some("`evhub dead list PROCESSOR` names them"),
+            "REPLAY_RUNNING" => {
+                Some("ask again when it is done; `evhub status` shows what is still to be delivered")
+            }
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ impl Draft {
         let path = path(&producer.namespace, &["producers", &producer.name, "events"]);
         let headers = self.headers(id).expect("a draft is checked before it is sent");
         let body = self.data.as_ref().map(|(_, bytes)| bytes.clone()).unwrap_or_default();
-        client.post_raw(&path, headers, body).await
+        client.post(&path, headers, body).await
     }
 
     fn headers(&self, id: &str) -> Result<HeaderMap, Unsendable> {

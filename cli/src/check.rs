@@ -1,0 +1,187 @@
+//! `evhub check`: the verdicts on manifests, without a hub. Reads files and writes to standard output.
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+
+use evhub_compile::{Compiled, Egress, Settings, Verdict, World, compile};
+
+use crate::{
+    identity, manifests, output,
+    style::{Style, Tone},
+};
+
+/// Say what a hub would make of these manifests
+///
+/// Exits 0 when everything is accepted and resolved, 1 when something is not, 64 when no file is named and 78 when one
+/// cannot be read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Manifests, or directories of them
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: output::Options,
+}
+
+const USAGE: u8 = 64;
+const CONFIGURATION: u8 = 78;
+
+/// Checks, and says what came of it.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { files, output: output::Options { output } } = args;
+    if files.is_empty() {
+        eprintln!(
+            "error: no file to check\nhelp: name manifests or directories: evhub check examples/quickstart"
+        );
+        return Ok(ExitCode::from(USAGE));
+    }
+    let loaded = match manifests::load(&files) {
+        Ok(loaded) => loaded,
+        Err(manifests::Unreadable { problems }) => {
+            problems.iter().for_each(|problem| eprintln!("error: {problem}"));
+            return Ok(ExitCode::from(CONFIGURATION));
+        }
+    };
+    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let compiled = verdicts(loaded.objects);
+    output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?;
+    Ok(ExitCode::from(u8::from(!compiled.is_sound())))
+}
+
+/// As `evhub dev` would decide on a first start.
+fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
+    identity::fixed(&mut objects);
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    compile(&World { settings, objects })
+}
+
+fn table(verdicts: &[Verdict], style: Style) -> String {
+    if verdicts.is_empty() {
+        return "no Producer and no Processor found\n".into();
+    }
+    let mut table = output::Table::new(["KIND", "NAME", "VERDICT", "WHERE"]);
+    for verdict in verdicts {
+        let (tone, word) = word(verdict);
+        let kind = output::or_dash(verdict.kind);
+        let place = output::or_dash(verdict.origin.as_ref());
+        table.row(tone, [kind, name(verdict), word.into(), place]);
+    }
+    table.render(style) + &findings(verdicts, style) + &summary(verdicts)
+}
+
+fn findings(verdicts: &[Verdict], style: Style) -> String {
+    let mut text = String::new();
+    for verdict in verdicts.iter().filter(|verdict| !verdict.findings.is_empty()) {
+        let place = output::or_dash(verdict.origin.as_ref());
+        let _ = writeln!(text, "\n{}", style.paint(Tone::Strong, &format!("{place} {}", name(verdict))));
+        for finding in &verdict.findings {
+            let field = finding.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+            let line = output::printable(&format!("{field}{}", finding.message));
+            let reason = style.paint(Tone::Bad, &format!("{}/{}", finding.condition, finding.reason));
+            let _ = writeln!(text, "  {reason}  {line}");
+        }
+    }
+    text
+}
+
+fn summary(verdicts: &[Verdict]) -> String {
+    let wrong = verdicts.iter().filter(|verdict| !verdict.findings.is_empty()).count();
+    match wrong {
+        0 => format!("\n{} checked, nothing to mend. Next: evhub dev DIR\n", verdicts.len()),
+        _ => format!(
+            "\n{} checked, {wrong} to mend. Mend what is listed above, then check again.\n",
+            verdicts.len()
+        ),
+    }
+}
+
+fn word(verdict: &Verdict) -> (Tone, &'static str) {
+    match (verdict.accepted, verdict.is_resolved()) {
+        (true, true) => (Tone::Good, "accepted"),
+        (true, false) => (Tone::Warning, "unresolved"),
+        (false, _) => (Tone::Bad, "refused"),
+    }
+}
+
+fn name(verdict: &Verdict) -> String {
+    match (&verdict.namespace, &verdict.name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        _ => "-".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const SOUND: &str = "\
+apiVersion: evhub.dev/v1alpha1
+kind: Producer
+metadata: { name: orders }
+spec: {}
+";
+
+    const UNRESOLVED: &str = "\
+apiVersion: evhub.dev/v1alpha1
+kind: Processor
+metadata: { name: billing, namespace: shop }
+spec: { producers: [{ name: orders }], target: { url: 'http://127.0.0.1/' } }
+";
+
+    fn checked(text: &str) -> Compiled {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), text).unwrap();
+        let mut compiled = verdicts(manifests::load(&[dir.path().to_owned()]).unwrap().objects);
+        for origin in compiled.verdicts.iter_mut().filter_map(|verdict| verdict.origin.as_mut()) {
+            origin.file = "a.yaml".into();
+        }
+        compiled
+    }
+
+    #[test]
+    fn sound_files_are_told_what_is_next() {
+        let compiled = checked(SOUND);
+        assert!(compiled.is_sound());
+        assert_eq!(
+            table(&compiled.verdicts, Style::none()),
+            "KIND      NAME            VERDICT   WHERE\n\
+             Producer  default/orders  accepted  a.yaml:1\n\
+             \n1 checked, nothing to mend. Next: evhub dev DIR\n"
+        );
+    }
+
+    #[test]
+    fn findings_follow_with_their_place() {
+        let compiled = checked(&format!("{SOUND}---\n{UNRESOLVED}"));
+        assert!(!compiled.is_sound());
+        assert_eq!(
+            table(&compiled.verdicts, Style::none()),
+            "KIND       NAME            VERDICT     WHERE\n\
+             Producer   default/orders  accepted    a.yaml:1\n\
+             Processor  shop/billing    unresolved  a.yaml:6\n\
+             \na.yaml:6 shop/billing\n  ResolvedRefs/NotFound  spec.producers[0].name: there is no Producer \
+             shop/orders; deliveries begin when there is\n\
+             \n2 checked, 1 to mend. Mend what is listed above, then check again.\n"
+        );
+    }
+
+    #[test]
+    fn the_shape_for_programs() {
+        let found = serde_json::to_value(&checked(&format!("a: [\n---\n{UNRESOLVED}")).verdicts).unwrap();
+        let [undecodable, unresolved] = &found.as_array().unwrap()[..] else { panic!("{found}") };
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(undecodable), ["accepted", "file", "findings"]);
+        assert_eq!(undecodable["findings"][0]["reason"], "Undecodable");
+        assert_eq!(
+            *unresolved,
+            serde_json::json!({
+                "kind": "Processor", "namespace": "shop", "name": "billing", "accepted": true,
+                "findings": [{
+                    "condition": "ResolvedRefs", "reason": "NotFound", "field": "spec.producers[0].name",
+                    "message": "there is no Producer shop/orders; deliveries begin when there is",
+                }],
+            })
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! What is remembered, and what is forgotten.
+
+use evhub_compile::{Egress, Settings, World, compile};
+use serde_json::json;
+
+use super::*;
+
+fn producer(file: &str, partitions: u32) -> Object {
+    resource(Kind::Producer, file, json!({ "topic": { "partitions": partitions } }))
+}
+
+fn resource(kind: Kind, file: &str, spec: Value) -> Object {
+    Object::Resource(Box::new(Resource {
+        kind,
+        name: Name::new("shop", "orders"),
+        uid: String::new(),
+        created: 0,
+        generation: 1,
+        kept: Kept::default(),
+        origin: Some(Origin { file: file.into(), line: 1 }),
+        allow_order_break: false,
+        unknown: Vec::new(),
+        spec: Some(spec),
+    }))
+}
+
+fn broken(file: &str) -> Object {
+    let origin = Origin { file: file.into(), line: 1 };
+    Object::Undecodable { kind: None, origin, problem: "no".into() }
+}
+
+/// One round as `dev` makes it; the resources as they were told who they are.
+fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
+    identities.assign(&mut objects, now);
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let world = World { settings, objects };
+    let compiled = compile(&world);
+    identities.save(&compiled).unwrap();
+    let resources = world.objects.into_iter().filter_map(|object| match object {
+        Object::Resource(resource) => Some(*resource),
+        Object::Undecodable { .. } => None,
+    });
+    (resources.collect(), compiled)
+}
+
+#[test]
+fn a_restart_changes_nothing_but_the_epoch() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Identities::open(data.path()).unwrap();
+    let (before, _) = round(&mut first, vec![producer("a", 4)], 10);
+    let mut second = Identities::open(data.path()).unwrap();
+    let (after, _) = round(&mut second, vec![producer("a", 4)], 20);
+    assert_eq!((first.epoch(), second.epoch()), (1, 2));
+    assert_eq!(before[0].uid, after[0].uid);
+    assert_eq!((after[0].created, after[0].generation), (10, 1));
+    assert_eq!(after[0].kept.partitions, Some(4));
+    assert_eq!(Identities::open(data.path()).unwrap().epoch(), 3);
+}
+
+#[test]
+fn a_changed_spec_is_a_new_generation() {
+    let mut identities = Identities::in_memory();
+    let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
+    let (after, _) = round(&mut identities, vec![producer("a", 5)], 20);
+    assert_eq!((&before[0].uid, 2), (&after[0].uid, after[0].generation));
+}
+
+#[test]
+fn deleting_and_creating_makes_another() {
+    let mut identities = Identities::in_memory();
+    let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
+    round(&mut identities, vec![], 20);
+    let (after, compiled) = round(&mut identities, vec![producer("a", 2)], 30);
+    assert_ne!(before[0].uid, after[0].uid);
+    assert_eq!(after[0].created, 30);
+    assert!(compiled.is_sound(), "{:?}", compiled.verdicts);
+}
+
+#[test]
+fn a_broken_file_forgets_nobody() {
+    let mut identities = Identities::in_memory();
+    let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
+    round(&mut identities, vec![broken("a")], 20);
+    let (after, _) = round(&mut identities, vec![producer("a", 4)], 30);
+    assert_eq!(before[0].uid, after[0].uid);
+    round(&mut identities, vec![broken("b")], 40);
+    let (other, _) = round(&mut identities, vec![producer("a", 4)], 50);
+    assert_ne!(before[0].uid, other[0].uid);
+}
+
+#[test]
+fn only_what_was_accepted_is_held_against_its_author() {
+    let mut identities = Identities::in_memory();
+    let (_, refused) = round(&mut identities, vec![producer("a", 5000)], 10);
+    assert!(!refused.is_sound());
+    let (_, accepted) = round(&mut identities, vec![producer("a", 8)], 20);
+    assert!(accepted.is_sound(), "{:?}", accepted.verdicts);
+    let (_, shrunk) = round(&mut identities, vec![producer("a", 4)], 30);
+    assert!(!shrunk.is_sound());
+    let (_, again) = round(&mut identities, vec![producer("a", 8)], 40);
+    assert!(again.is_sound(), "{:?}", again.verdicts);
+}
+
+#[test]
+fn a_copy_does_not_take_the_name() {
+    let mut identities = Identities::in_memory();
+    let (before, _) = round(&mut identities, vec![producer("b", 4)], 10);
+    let (after, compiled) = round(&mut identities, vec![producer("a", 2), producer("b", 4)], 20);
+    assert_eq!(before[0].uid, after[1].uid);
+    assert_ne!(before[0].uid, after[0].uid);
+    assert_eq!(compiled.snapshot.producers[&Name::new("shop", "orders")].partitions, 4);
+}
+
+#[test]
+fn kinds_do_not_share_a_name() {
+    let mut identities = Identities::in_memory();
+    let (found, _) =
+        round(&mut identities, vec![producer("a", 4), resource(Kind::Processor, "a", json!({}))], 10);
+    assert_ne!(found[0].uid, found[1].uid);
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_kept() {
+    let data = tempfile::tempdir().unwrap();
+    for text in ["", "{", r#"{"epoch":1,"objects":[],"later":true}"#] {
+        fs::write(data.path().join("objects.json"), text).unwrap();
+        assert!(matches!(Identities::open(data.path()), Err(Error::Damaged { .. })), "{text}");
+        assert_eq!(fs::read_to_string(data.path().join("objects.json")).unwrap(), text);
+    }
+}
+
+#[test]
+fn fixed_identities_are_fixed() {
+    let mut objects = vec![producer("a", 4), resource(Kind::Processor, "a", json!({}))];
+    fixed(&mut objects);
+    let uids: Vec<&str> = objects
+        .iter()
+        .map(|object| match object {
+            Object::Resource(resource) => resource.uid.as_str(),
+            Object::Undecodable { .. } => "",
+        })
+        .collect();
+    assert_eq!(uids[0].len(), 36);
+    assert_ne!(uids[0], uids[1]);
+    let mut again = vec![producer("z", 1)];
+    fixed(&mut again);
+    assert!(matches!(&again[0], Object::Resource(resource) if resource.uid == uids[0]));
+}
