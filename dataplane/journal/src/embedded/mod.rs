@@ -4,7 +4,8 @@
 //! - [`writer`]: the one thread that writes; [`queue`] before it, [`plan`] what it decides
 //! - [`registry`]: topics and groups as they are durable
 //! - [`tail`]: members of groups
-//! - [`store`]: the engine; [`codec`] the bytes in it; [`lock`] one process per folder
+//! - [`store`]: the engine; [`codec`] the bytes in it; [`mend`] its files after a power cut
+//! - [`lock`]: one process per folder
 //!
 //! Reads run on the task that asks, not on the blocking pool: they are bounded by their caller, come from memory or the
 //! page cache in all but rare cases, and take a few microseconds there, less than the two thread hops would.
@@ -12,6 +13,7 @@
 mod codec;
 mod core;
 mod lock;
+mod mend;
 mod open;
 mod plan;
 mod queue;

@@ -18,9 +18,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable};
+use fjall::{
+    Database, Guard, JournalRecoveryError, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    Readable,
+};
 
-use super::codec::{self, Corrupt, LogKey, NoteKey, TopicNote};
+use super::{
+    codec::{self, Corrupt, LogKey, NoteKey, TopicNote},
+    mend,
+};
 use crate::{Error, Stored};
 
 /// The format this code reads and writes.
@@ -117,7 +123,12 @@ impl Store {
         if !path.try_exists()? {
             create(dir, &path, memtable)?;
         }
-        let store = Self::open_at(&path, memtable)?;
+        let store = match Self::open_at(&path, memtable) {
+            Err(StoreError::Engine(fjall::Error::JournalRecovery(
+                JournalRecoveryError::ChecksumMismatch,
+            ))) if mend::cut_torn_batch(&path)? => Self::open_at(&path, memtable)?,
+            other => other?,
+        };
         let format = store.notes.get(NoteKey::Format.encode())?;
         match format.map(|bytes| codec::decode_number(&bytes)).transpose()? {
             Some(FORMAT) => Ok(store),
