@@ -239,3 +239,6 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
