@@ -1,10 +1,11 @@
 //! `evhub check`: the verdicts on manifests, without a hub. Reads files and writes to standard output.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, path::PathBuf};
 
 use evhub_compile::{Compiled, Egress, Settings, Verdict, World, compile};
 
 use crate::{
+    exit::{Configuration, Exit, Usage},
     identity, manifests, output,
     style::{Style, Tone},
 };
@@ -22,29 +23,21 @@ pub(crate) struct Args {
     output: output::Options,
 }
 
-const USAGE: u8 = 64;
-const CONFIGURATION: u8 = 78;
-
 /// Checks, and says what came of it.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Args { files, output: output::Options { output } } = args;
     if files.is_empty() {
-        eprintln!(
-            "error: no file to check\nhelp: name manifests or directories: evhub check examples/quickstart"
-        );
-        return Ok(ExitCode::from(USAGE));
+        let hint = "no file to check; name manifests or directories: evhub check examples/quickstart";
+        return Err(Usage(hint.to_owned()).into());
     }
-    let loaded = match manifests::load(&files) {
-        Ok(loaded) => loaded,
-        Err(manifests::Unreadable { problems }) => {
-            problems.iter().for_each(|problem| eprintln!("error: {problem}"));
-            return Ok(ExitCode::from(CONFIGURATION));
-        }
-    };
-    loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let loaded = manifests::load(&files)
+        .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
     let compiled = verdicts(loaded.objects);
     output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?;
-    Ok(ExitCode::from(u8::from(!compiled.is_sound())))
+    Ok(if compiled.is_sound() { Exit::Success } else { Exit::Failed })
 }
 
 /// As `evhub dev` would decide on a first start.

@@ -61,12 +61,8 @@ fn strings_and_lists_have_limits() {
 
 fn decoded(kind: Kind, spec: &Value) -> Value {
     match kind {
-        Kind::Producer => {
-            serde_json::to_value(schema::decode::<ProducerSpec>(kind, Some(spec)).unwrap()).unwrap()
-        }
-        Kind::Processor => {
-            serde_json::to_value(schema::decode::<ProcessorSpec>(kind, Some(spec)).unwrap()).unwrap()
-        }
+        Kind::Producer => json!(schema::decode::<ProducerSpec>(kind, Some(spec)).expect("a sound spec")),
+        Kind::Processor => json!(schema::decode::<ProcessorSpec>(kind, Some(spec)).expect("a sound spec")),
     }
 }
 

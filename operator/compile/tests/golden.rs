@@ -1,6 +1,8 @@
 //! Golden cases: `tests/data/NAME.in.yaml` is a world, `tests/data/NAME.out.yaml` what it comes to. `UPDATE=1` writes
 //! the latter.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what stands beside the tests is part of them")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
