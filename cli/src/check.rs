@@ -30,8 +30,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         let hint = "no file to check; name manifests or directories: evhub check examples/quickstart";
         return Err(Usage(hint.to_owned()).into());
     }
-    let loaded = manifests::load(&files)
-        .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
+    let loaded =
+        manifests::load(&files).map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }

@@ -1,9 +1,7 @@
 //! `evhub dev`: a whole hub in one process, on an embedded log. From top to bottom the life of that process.
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
-    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -15,8 +13,8 @@ use evhub_dataplane::{
     server::{self, Limits},
     workers,
 };
-use evhub_journal::{Embedded, EmbeddedOptions};
-use evhub_lifecycle::{Drain, Trigger};
+use evhub_journal::embedded::{self, Embedded};
+use evhub_lifecycle::Drain;
 use evhub_routing::{Generation, Snapshot};
 use tokio::{
     net::TcpListener,
@@ -39,7 +37,9 @@ use crate::{
 /// accepted is left out and said so; the others run. The first SIGTERM or Ctrl-C lets what is under way finish; a second
 /// one aborts.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub")]
+#[command(
+    after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub"
+)]
 pub(crate) struct Args {
     /// The folder with the manifests (*.yaml, *.yml, *.json)
     dir: PathBuf,
@@ -76,16 +76,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     provision::provision(&journal, &snapshot).await.context("could not make the topics")?;
     let (_publish, following) = watch::channel(Arc::new(snapshot));
     let hub = Hub::new(journal.clone(), following);
-    let mut tasks = listeners.serve(&hub, &drain);
+    let addresses = listeners.addresses().context("could not tell the ports")?;
+    let mut listening = listeners.serve(&hub, &drain);
     let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
-    listeners_up(&args, &hub);
-    let told = tell(&args, &listeners, &hub, &trigger, &drain).await;
+    info!(http = args.http, admin = args.admin, api = args.api, "listening");
+    let told = tell(args.demo, addresses, &hub, &drain).await;
+    if told.is_err() {
+        trigger.begin();
+    }
     drain.begun().await;
     info!("stopping: finishing what is under way; a second signal aborts");
     if timeout(GRACE, workers).await.is_err() {
         warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
     }
-    while tasks.join_next().await.is_some() {}
+    while listening.join_next().await.is_some() {}
     journal.close();
     signals.abort();
     told.map(|()| Exit::Success)
@@ -93,10 +97,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn open(args: &Args) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
-        let problem = format!("{}: no such folder (got DIR, allowed a folder with manifests)", args.dir.display());
+        let problem =
+            format!("{}: no such folder (got DIR, allowed a folder with manifests)", args.dir.display());
         return Err(Configuration(vec![problem]).into());
     }
-    let options = EmbeddedOptions::new(args.data.join("log"));
+    let options = embedded::Options::new(args.data.join("log"));
     Embedded::open(options).map_err(|error| {
         let mut problem = format!("--data: {error}");
         let mut source = std::error::Error::source(&error);
@@ -129,7 +134,11 @@ fn report(compiled: &Compiled) {
     for verdict in &compiled.verdicts {
         for finding in &verdict.findings {
             error!(
-                object = format!("{}/{}", output::or_dash(verdict.namespace.as_ref()), output::or_dash(verdict.name.as_ref())),
+                object = format!(
+                    "{}/{}",
+                    output::or_dash(verdict.namespace.as_ref()),
+                    output::or_dash(verdict.name.as_ref())
+                ),
                 file = verdict.origin.as_ref().map(ToString::to_string),
                 reason = format!("{}/{}", finding.condition, finding.reason),
                 field = finding.field,
@@ -142,45 +151,58 @@ fn report(compiled: &Compiled) {
     info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
 }
 
-fn listeners_up(args: &Args, hub: &Hub<Embedded>) {
-    let generation = hub.running().generation.to_string();
-    info!(http = args.http, admin = args.admin, api = args.api, generation, "listening");
-}
-
-/// Once the hub is ready, tells the demo's story, or says in a line where to go on.
-async fn tell(
-    args: &Args,
-    listeners: &Listeners,
-    hub: &Hub<Embedded>,
-    trigger: &Trigger,
-    drain: &Drain,
-) -> anyhow::Result<()> {
-    let mut begun = pin!(drain.begun());
+/// Once the hub is ready, tells the demo's story, or says that it is.
+async fn tell(demo: bool, at: demo::Addresses, hub: &Hub<Embedded>, drain: &Drain) -> anyhow::Result<()> {
     tokio::select! {
-        () = begun.as_mut() => return Ok(()),
+        () = drain.begun() => return Ok(()),
         () = ready(hub) => info!("ready: every accepted Processor listens"),
     }
-    if !args.demo {
-        return Ok(());
-    }
-    let addresses = demo::Addresses { http: listeners.http.1, api: listeners.api.1 };
-    let told = demo::run(addresses, begun).await;
-    if told.is_err() {
-        trigger.begin();
-    }
-    told
+    if demo { demo::run(at, drain.begun()).await } else { Ok(()) }
 }
 
 async fn ready(hub: &Hub<Embedded>) {
-    let listens = |name| hub.board.of(name).listening.load(Relaxed);
-    while !hub.running().processors.keys().all(listens) {
+    let running = hub.running();
+    while !running.processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
     }
 }
 
-/// The addresses that were asked for, taken, with the ports that they came to.
+/// The addresses that were asked for, taken.
 struct Listeners {
-    http: (Arc<TcpListener>, SocketAddr),
-    admin: (Arc<TcpListener>, SocketAddr),
-    api: (Arc<TcpListener>, SocketAddr),
+    http: TcpListener,
+    admin: TcpListener,
+    api: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(args: &Args) -> anyhow::Result<Self> {
+        let (http, admin, api) = tokio::join!(
+            server::bind("--http", &args.http),
+            server::bind("--admin", &args.admin),
+            server::bind("--api", &args.api),
+        );
+        match (http, admin, api) {
+            (Ok(http), Ok(admin), Ok(api)) => Ok(Self { http, admin, api }),
+            (http, admin, api) => {
+                let failed = [http.err(), admin.err(), api.err()].into_iter().flatten();
+                Err(Configuration(failed.map(|error| format!("{error}: {}", error.source)).collect()).into())
+            }
+        }
+    }
+
+    fn addresses(&self) -> std::io::Result<demo::Addresses> {
+        Ok(demo::Addresses { http: self.http.local_addr()?, api: self.api.local_addr()? })
+    }
+
+    /// Serves all three until the drain begins.
+    fn serve(self, hub: &Hub<Embedded>, drain: &Drain) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let serve = |name, listener, router| {
+            server::serve(name, listener, router, Limits::default(), hub.meters.clone(), drain.clone())
+        };
+        tasks.spawn(serve("http", self.http, ingest::router(hub.clone())));
+        tasks.spawn(serve("admin", self.admin, admin::router(hub.clone(), drain.clone())));
+        tasks.spawn(serve("api", self.api, api::router(hub.clone())));
+        tasks
+    }
 }

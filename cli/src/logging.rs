@@ -12,11 +12,12 @@ use tracing_subscriber::{
 const LONGEST: usize = 4096;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Starts logging for the whole process.
-pub(crate) fn init() {
-    let chosen = env::var_os("EVHUB_LOG").map_or(Ok(fallback()), filter);
+/// Starts logging for the whole process; `quiet` leaves out what only informs, unless `EVHUB_LOG` asks for it.
+pub(crate) fn init(quiet: bool) {
+    let chosen = env::var_os("EVHUB_LOG").map_or(Ok(None), filter);
     let warn = chosen.is_err();
-    let registry = tracing_subscriber::registry().with(chosen.unwrap_or_else(|Garbage| fallback()));
+    let filter = chosen.unwrap_or(None).unwrap_or_else(|| fallback(quiet));
+    let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     if io::stderr().is_terminal() {
         registry.with(layer.with_ansi(crate::style::wanted())).init();
@@ -34,22 +35,22 @@ pub(crate) fn init() {
 #[derive(Debug, PartialEq)]
 struct Garbage;
 
-fn fallback() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO)
+fn fallback(quiet: bool) -> Targets {
+    Targets::new().with_default(if quiet { LevelFilter::WARN } else { LevelFilter::INFO })
 }
 
 /// Stricter than the library, which takes any word for a target whose events are all wanted.
-fn filter(text: OsString) -> Result<Targets, Garbage> {
+fn filter(text: OsString) -> Result<Option<Targets>, Garbage> {
     let text = text.into_string().map_err(|_| Garbage)?;
     if text.trim().is_empty() {
-        return Ok(fallback());
+        return Ok(None);
     }
     let known = |level: &str| LEVELS.contains(&level.to_ascii_lowercase().as_str());
     let sound = |part: &str| known(part.rsplit_once('=').map_or(part, |(_, level)| level));
     if text.len() > LONGEST || !text.split(',').all(|part| sound(part.trim())) {
         return Err(Garbage);
     }
-    text.parse().map_err(|_| Garbage)
+    text.parse().map(Some).map_err(|_| Garbage)
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 //! Each verb is a module with its arguments and a `run`; this file joins them. Everything they share is in `client`
 //! (talking to a hub), `output` (what goes to standard output) and `exit` (how a command ends).
 
+mod check;
 mod client;
 mod dead;
-#[expect(dead_code, reason = "told by `dev`")]
 mod demo;
+mod dev;
 mod exit;
+mod identity;
 mod logging;
+mod manifests;
 mod name;
 mod output;
 mod publish;
@@ -36,6 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Dev(dev::Args),
+    Check(check::Args),
     Publish(publish::Args),
     Sink(sink::Args),
     Dead(dead::Args),
@@ -48,7 +53,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    logging::init();
+    // The demo tells its own story; logs beside it would be in its way.
+    logging::init(matches!(&cli.verb, Verb::Dev(args) if args.demo));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return exit::conclude(Err(anyhow::Error::new(error).context("could not start"))),
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
 async fn run(Cli { hub, verb }: Cli) -> anyhow::Result<Exit> {
     let client = Client::new(&hub.server);
     match verb {
+        Verb::Dev(args) => dev::run(args).await,
+        Verb::Check(args) => check::run(args),
         Verb::Publish(args) => publish::run(&client, &hub.namespace, args).await,
         Verb::Sink(args) => sink::run(args).await,
         Verb::Dead(args) => dead::run(&client, &hub.namespace, args).await,

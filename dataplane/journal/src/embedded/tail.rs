@@ -200,3 +200,6 @@ impl From<Refusal> for CommitError {
         Self::Rejected(refusal.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

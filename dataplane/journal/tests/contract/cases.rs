@@ -232,7 +232,7 @@ pub(crate) async fn an_append_wakes_a_waiting_member<J: Journal>(log: J) {
         tail.seek(&at("t", partition), 0);
         assert!(matches!(tail.poll().await.unwrap(), Polled::End(..)));
     }
-    // Writer and reader race a thousand times; one lost wake-up hangs the case.
+    // Writer and reader race a thousand times.
     let reader = tokio::spawn(async move {
         let mut seen = 0;
         while seen < 1_000 {
