@@ -1,9 +1,9 @@
 //! What is done to a hub while it works, by a schedule that a seed decides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::time::sleep;
+use tokio::{task::yield_now, time::sleep};
 
 use crate::{
     history::{Fault, Rec, draw},
@@ -44,6 +44,14 @@ pub fn schedule(seed: u64, kinds: &[Kind], blows: usize, rest: (u64, u64), lasts
         .collect()
 }
 
+/// Waits, but not for long, until some publish is under way: a kill should leave outcomes unknown.
+async fn in_the_act(recorder: &Recorder) {
+    let since = Instant::now();
+    while !recorder.publishing() && since.elapsed() < Duration::from_millis(200) {
+        yield_now().await;
+    }
+}
+
 /// Strikes once, and leaves a hub that is ready.
 pub async fn strike(blow: Blow, mut hub: Hub, site: &Site, recorder: &Recorder) -> Result<Hub> {
     sleep(blow.after).await;
@@ -51,7 +59,10 @@ pub async fn strike(blow: Blow, mut hub: Hub, site: &Site, recorder: &Recorder) 
     ensure!(ended.is_none(), "the hub ended by itself ({ended:?}); its log ends:\n{}", site.log_end());
     let from = recorder.now();
     let (fault, effect) = match blow.kind {
-        Kind::Kill => (Fault::Kill, hub.kill().await?),
+        Kind::Kill => {
+            in_the_act(recorder).await;
+            (Fault::Kill, hub.kill().await?)
+        }
         Kind::CleanStop => (Fault::CleanStop, hub.stop().await?),
         Kind::Pause => {
             let stopped = hub.pause().await?;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -23,6 +23,7 @@ pub struct Recorder(Arc<Inner>);
 struct Inner {
     began: Instant,
     ids: AtomicU64,
+    publishing: AtomicI64,
     entries: Mutex<Vec<Entry>>,
     complaints: Mutex<Vec<String>>,
 }
@@ -32,6 +33,7 @@ impl Default for Recorder {
         Self(Arc::new(Inner {
             began: Instant::now(),
             ids: AtomicU64::new(1),
+            publishing: AtomicI64::new(0),
             entries: Mutex::default(),
             complaints: Mutex::default(),
         }))
@@ -58,7 +60,18 @@ impl Recorder {
 
     /// Writes down what happened then.
     pub fn push_at(&self, at: Mono, rec: Rec) {
+        let publishing = match rec {
+            Rec::Invoke { .. } => 1,
+            Rec::Complete { .. } => -1,
+            _ => 0,
+        };
+        self.0.publishing.fetch_add(publishing, Relaxed);
         lock(&self.0.entries).push(Entry { at, rec });
+    }
+
+    /// Whether some publish has begun and not ended.
+    pub fn publishing(&self) -> bool {
+        self.0.publishing.load(Relaxed) > 0
     }
 
     /// Something broke a contract of the wire or of processes, which no check of histories would see.
@@ -71,7 +84,7 @@ impl Recorder {
         lock(&self.0.complaints).clone()
     }
 
-    /// How many acknowledgements there are so far.
+    /// How many such records there are so far.
     pub fn count(&self, fits: impl Fn(&Rec) -> bool) -> usize {
         lock(&self.0.entries).iter().filter(|entry| fits(&entry.rec)).count()
     }

@@ -1,6 +1,7 @@
 //! One run from setup to verdict: set up, warm, chaos, heal, quiesce, truth, check, gate, report.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::Write as _,
     path::PathBuf,
@@ -23,7 +24,7 @@ use crate::{
     recorder::Recorder,
     script::{Mode, Script},
     target::Target,
-    truth::Reader,
+    truth::{Reader, Status},
 };
 
 /// The Producer of every run.
@@ -124,6 +125,14 @@ impl Scenario {
             hub = strike(blow, hub, &run.site, &run.recorder).await?;
         }
         clients.stop().await;
+        // Calm: what is resolved by now must stay so, whatever comes.
+        if let Some(last) = run.scenario.blows.last().copied() {
+            run.settle().await?;
+            let later = Load { numbers: 1 << 32..u64::MAX, ..run.scenario.load.clone() };
+            let clients = Clients::start(&later, run.site.ports.http, run.scenario.seed, &run.recorder);
+            hub = strike(last, hub, &run.site, &run.recorder).await?;
+            clients.stop().await;
+        }
         run.conclude(hub).await
     }
 
@@ -183,6 +192,30 @@ impl Run {
         Ok(())
     }
 
+    /// Waits until nothing is left to do, and writes down that all acknowledged so far is committed.
+    async fn settle(&self) -> Result<()> {
+        let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
+        for entry in &self.recorder.history().0 {
+            if let Rec::Complete { outcome: Outcome::Acked { partition, offset }, .. } = entry.rec {
+                let end = ends.entry(partition).or_default();
+                *end = (offset + 1).max(*end);
+            }
+        }
+        for plan in &self.scenario.processors {
+            let processor = format!("shop/{}", plan.name);
+            let quiet = self.quiet(&processor).await?;
+            ensure!(quiet.is_ok(), "{processor} has not settled after {QUIET:?}: {quiet:?}");
+            for (&partition, &offset) in &ends {
+                self.recorder.push(Rec::Commit { processor: processor.clone(), partition, offset });
+            }
+        }
+        Ok(())
+    }
+
+    async fn quiet(&self, processor: &str) -> Result<Result<Status, Status>> {
+        self.reader().until(processor, QUIET, |status| status.ready && status.pending() == 0).await
+    }
+
     /// Waits for what is left, reads the truth, checks, and reports. The hub must be up and the clients be done.
     pub async fn conclude(self, mut hub: Hub) -> Result<Figures> {
         let read = self.read(&mut hub).await;
@@ -210,8 +243,7 @@ impl Run {
     async fn read(&self, hub: &mut Hub) -> Result<()> {
         for plan in &self.scenario.processors {
             let name = format!("shop/{}", plan.name);
-            let quiet =
-                self.reader().until(&name, QUIET, |status| status.ready && status.pending() == 0).await?;
+            let quiet = self.quiet(&name).await?;
             let pending = quiet.map_or_else(|status| status.pending(), |_| 0);
             self.recorder.push(Rec::Left { processor: name, pending });
         }

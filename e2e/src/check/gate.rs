@@ -16,6 +16,8 @@ pub struct Gate {
     pub unknown: usize,
     /// Rises of an epoch, per Processor and epoch.
     pub changes: usize,
+    /// Attempts that a new owner repeated with their number.
+    pub repeats: usize,
     /// Attempts other than the first that succeeded.
     pub recovered: usize,
     /// Dead letters.
@@ -102,6 +104,7 @@ impl Gate {
             ("acknowledged publishes", figures.acked, self.acked),
             ("unknown outcomes", figures.unknown, self.unknown),
             ("changes of owner", figures.changes, self.changes),
+            ("repeated attempts", figures.repeats, self.repeats),
             ("retries that succeeded", figures.recovered, self.recovered),
             ("dead letters", figures.dead, self.dead),
             ("faults", figures.faults.0, self.faults),

@@ -239,6 +239,7 @@ pub(super) fn anomaly<'e>(
 ) -> Anomaly {
     let mut slice: Vec<Entry> = slice.into_iter().cloned().collect();
     slice.sort_by_key(|entry| entry.at);
+    slice.dedup();
     Anomaly { class, text: text.into(), slice }
 }
 

@@ -13,9 +13,11 @@ use crate::in_turn;
 #[test]
 fn e2e_kill() -> Result<()> {
     let mut scenario = Scenario::new("e2e_kill");
-    scenario.processors = vec![Plan::new("billing", &Mode::MIXED)];
+    scenario.processors =
+        vec![Plan::new("billing", &Mode::MIXED), Plan { ordered: false, ..Plan::new("audit", &Mode::MIXED) }];
     scenario.blows = schedule(scenario.seed, &[Kind::Kill], 6, (400, 1600), (0, 400));
-    scenario.gate = Gate { acked: 300, unknown: 1, changes: 6, recovered: 10, dead: 3, faults: 18 };
+    scenario.gate =
+        Gate { acked: 300, unknown: 1, changes: 14, repeats: 5, recovered: 10, dead: 3, faults: 31 };
     in_turn(scenario.run())?;
     Ok(())
 }

@@ -16,7 +16,8 @@ fn e2e_pause() -> Result<()> {
     scenario.processors = vec![Plan::new("billing", &Mode::MIXED)];
     let kinds = [Kind::Pause, Kind::Pause, Kind::Kill];
     scenario.blows = schedule(scenario.seed, &kinds, 6, (600, 1500), (200, 2200));
-    scenario.gate = Gate { acked: 300, unknown: 0, changes: 2, recovered: 10, dead: 3, faults: 18 };
+    scenario.gate =
+        Gate { acked: 300, unknown: 0, changes: 3, repeats: 1, recovered: 10, dead: 3, faults: 19 };
     in_turn(scenario.run())?;
     Ok(())
 }

@@ -25,7 +25,8 @@ fn e2e_two_processors_isolation() -> Result<()> {
     };
     scenario.processors = vec![Plan::new("steady", &[(Mode::Fine, 1)]), stuck];
     scenario.load.rest = Duration::from_millis(80);
-    scenario.gate = Gate { acked: 150, unknown: 0, changes: 0, recovered: 50, dead: 10, faults: 3 };
+    scenario.gate =
+        Gate { acked: 150, unknown: 0, changes: 0, repeats: 0, recovered: 50, dead: 10, faults: 3 };
     let late = in_turn(steady(scenario))?;
     assert!(late < LIMIT, "99 of 100 were delivered within {late:?}, which is over {LIMIT:?}");
     Ok(())

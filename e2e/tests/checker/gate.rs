@@ -28,7 +28,7 @@ fn missing(story: &Story, gate: Gate) -> Vec<String> {
 
 #[test]
 fn a_busy_run_counts() {
-    let gate = Gate { acked: 2, unknown: 1, changes: 1, recovered: 1, dead: 1, faults: 1 };
+    let gate = Gate { acked: 2, unknown: 1, changes: 1, repeats: 0, recovered: 1, dead: 1, faults: 1 };
     assert_eq!(missing(&busy(), gate), Vec::<String>::new());
 }
 
@@ -39,6 +39,7 @@ fn each_floor_is_a_floor() {
         Gate { acked: 3, ..none },
         Gate { unknown: 2, ..none },
         Gate { changes: 2, ..none },
+        Gate { repeats: 1, ..none },
         Gate { recovered: 2, ..none },
         Gate { dead: 2, ..none },
         Gate { faults: 2, ..none },
