@@ -75,6 +75,12 @@ impl Embedded {
         self.0.close();
     }
 
+    /// How many requests wait for the writer, and how many bytes they are: what [`Options::max_waiting`] and
+    /// [`Options::max_waiting_bytes`] bound.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.core().queue.waiting()
+    }
+
     fn core(&self) -> &Core {
         &self.0.core
     }

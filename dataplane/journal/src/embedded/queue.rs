@@ -114,6 +114,12 @@ impl<T> Queue<T> {
         self.filled.notify_all();
     }
 
+    /// How many requests wait, and how many bytes they are.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.items.len(), state.bytes)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }
@@ -136,7 +142,9 @@ mod tests {
         assert_eq!(queue.push(4, 1, false), Err((Refusal::Busy, 4)));
         queue.push(5, 1, true).unwrap();
         assert_eq!(queue.push(6, 1, true), Err((Refusal::Busy, 6)));
+        assert_eq!(queue.waiting(), (5, 5));
         assert_eq!(queue.take(100, None), Taken::Items(vec![0, 1, 2, 3, 5]));
+        assert_eq!(queue.waiting(), (0, 0));
 
         queue.push(0, 90, false).unwrap();
         assert_eq!(queue.push(1, 11, false), Err((Refusal::Busy, 1)));
