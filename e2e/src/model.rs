@@ -34,7 +34,7 @@ pub struct Processor {
 /// Bounds on what cannot be seen from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Slack {
-    /// An outcome that the hub learned of this long ago is durable: 100 ms until the commit, and the disk.
+    /// An outcome that the hub learned of this long ago is durable: 100 ms until the commit, the rest for a slow disk.
     pub durable: Duration,
     /// How far the hub's view of an attempt's begin and ours may be apart.
     pub margin: Duration,
@@ -44,7 +44,7 @@ pub struct Slack {
 
 impl Default for Slack {
     fn default() -> Self {
-        Self { durable: Duration::from_millis(1500), margin: Duration::from_millis(500), commit_every: 256 }
+        Self { durable: Duration::from_millis(600), margin: Duration::from_millis(500), commit_every: 256 }
     }
 }
 

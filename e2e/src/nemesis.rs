@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::{task::yield_now, time::sleep};
 
 use crate::{
-    history::{Fault, Rec, draw},
+    history::{Fault, Mono, Rec, draw},
     hub::{Hub, Site},
     recorder::Recorder,
 };
@@ -27,6 +27,8 @@ pub struct Blow {
 pub enum Kind {
     /// SIGKILL, and a new start.
     Kill,
+    /// SIGKILL, and again within the first moments of the new start, while it opens its log and takes over.
+    KillAtBirth,
     /// SIGSTOP, then SIGCONT.
     Pause,
     /// SIGTERM, and a new start.
@@ -36,13 +38,17 @@ pub enum Kind {
 /// So many blows of these kinds by turns; pauses and rests are drawn between the bounds, in milliseconds.
 pub fn schedule(seed: u64, kinds: &[Kind], blows: usize, rest: (u64, u64), lasts: (u64, u64)) -> Vec<Blow> {
     let pick = |what: &str, n: usize, (low, high): (u64, u64)| {
-        Duration::from_millis(low + draw(seed, &["blow", what, &n.to_string()]) % (high - low).max(1))
+        let dice = draw(seed, &["blow", what, &n.to_string()]);
+        Duration::from_micros(1000 * low + dice % (1000 * (high - low)).max(1))
     };
     let kinds = kinds.iter().cycle().take(blows).enumerate();
     kinds
         .map(|(n, kind)| Blow { after: pick("rest", n, rest), kind: *kind, lasts: pick("lasts", n, lasts) })
         .collect()
 }
+
+/// How long a newborn lives at most, in microseconds: about as long as it takes to become ready.
+const BIRTH: u64 = 60_000;
 
 /// Waits, but not for long, until some publish is under way: a kill should leave outcomes unknown.
 async fn in_the_act(recorder: &Recorder) {
@@ -55,27 +61,43 @@ async fn in_the_act(recorder: &Recorder) {
 /// Strikes once, and leaves a hub that is ready.
 pub async fn strike(blow: Blow, mut hub: Hub, site: &Site, recorder: &Recorder) -> Result<Hub> {
     sleep(blow.after).await;
+    if blow.kind == Kind::Kill {
+        in_the_act(recorder).await;
+    }
     let ended = hub.ended();
     ensure!(ended.is_none(), "the hub ended by itself ({ended:?}); its log ends:\n{}", site.log_end());
-    let from = recorder.now();
-    let (fault, effect) = match blow.kind {
-        Kind::Kill => {
-            in_the_act(recorder).await;
-            (Fault::Kill, hub.kill().await?)
+    match blow.kind {
+        Kind::Kill | Kind::KillAtBirth => kill(&mut hub, recorder).await?,
+        Kind::CleanStop => {
+            let from = recorder.now();
+            let well = hub.stop().await?;
+            note(recorder, from, Fault::CleanStop, well);
         }
-        Kind::CleanStop => (Fault::CleanStop, hub.stop().await?),
         Kind::Pause => {
+            let from = recorder.now();
             let stopped = hub.pause().await?;
             sleep(blow.lasts).await;
             hub.resume()?;
-            (Fault::Pause, stopped)
+            note(recorder, from, Fault::Pause, stopped);
+            return Ok(hub);
         }
-    };
-    let fault = Rec::Fault { fault, until: recorder.now(), effect: u64::from(effect) };
-    recorder.push_at(from, fault);
-    if blow.kind == Kind::Pause {
-        return Ok(hub);
     }
     sleep(blow.lasts).await;
+    if blow.kind == Kind::KillAtBirth {
+        let mut newborn = site.start()?;
+        sleep(Duration::from_micros(u64::from(blow.lasts.subsec_micros()) % BIRTH)).await;
+        kill(&mut newborn, recorder).await?;
+    }
     site.start_ready().await.with_context(|| format!("start again after {:?}", blow.kind))
+}
+
+async fn kill(hub: &mut Hub, recorder: &Recorder) -> Result<()> {
+    let from = recorder.now();
+    let killed = hub.kill().await?;
+    note(recorder, from, Fault::Kill, killed);
+    Ok(())
+}
+
+fn note(recorder: &Recorder, from: Mono, fault: Fault, effect: bool) {
+    recorder.push_at(from, Rec::Fault { fault, until: recorder.now(), effect: u64::from(effect) });
 }

@@ -27,32 +27,54 @@ const SIZE: &str = "size=192m";
 fn e2e_full_disk() -> Result<()> {
     let mut scenario = Scenario::new("e2e_full_disk");
     scenario.processors = vec![Plan::new("billing", &[(Mode::Fine, 9), (Mode::Unavailable, 1)])];
-    scenario.gate = Gate { acked: 150, unknown: 0, changes: 0, repeats: 0, recovered: 5, dead: 0, faults: 2 };
+    scenario.gate = Gate { acked: 170, unknown: 0, changes: 1, repeats: 0, recovered: 5, dead: 0, faults: 4 };
     let figures = in_turn(fill_and_free(scenario))?;
-    assert!(figures.rejected >= 20, "only {} were refused", figures.rejected);
+    assert!(figures.rejected >= 40, "only {} were refused", figures.rejected);
     Ok(())
 }
 
+/// The disk fills and empties while the hub runs; then the hub is killed on a full disk and starts on one with room.
 async fn fill_and_free(scenario: Scenario) -> Result<Figures> {
     let run = Run::prepare(scenario).await?;
     let disk = Disk::mount(&run.site.data)?;
-    let hub = run.site.start_ready().await?;
+    let mut hub = run.site.start_ready().await?;
     let clients = run.clients();
     run.warm(60).await?;
 
-    let since = run.recorder.now();
-    let ballast = disk.fill()?;
-    at_least(&run.recorder, "refusals", 20, |outcome| matches!(outcome, Outcome::Rejected(_))).await?;
-    let refused = acked_or_not(&run.recorder, |outcome| matches!(outcome, Outcome::Rejected(_)));
-    let fault = Fault::Other("full disk".to_owned());
-    run.recorder.push_at(since, Rec::Fault { fault, until: run.recorder.now(), effect: refused as u64 });
-
+    let ballast = full(&run, &disk).await?;
     fs::remove_file(ballast).context("free the disk")?;
-    let before = acked_or_not(&run.recorder, |outcome| matches!(outcome, Outcome::Acked { .. }));
-    at_least(&run.recorder, "acknowledgements after", before + 60, |o| matches!(o, Outcome::Acked { .. }))
-        .await?;
+    acknowledges(&run).await?;
+
+    let ballast = full(&run, &disk).await?;
+    let from = run.recorder.now();
+    let effect = u64::from(hub.kill().await?);
+    run.recorder.push_at(from, Rec::Fault { fault: Fault::Kill, until: run.recorder.now(), effect });
+    fs::remove_file(ballast).context("free the disk")?;
+    hub = run.site.start_ready().await?;
+    acknowledges(&run).await?;
+
     clients.stop().await;
     run.conclude(hub).await
+}
+
+/// Fills the disk and waits until publishes are refused.
+async fn full(run: &Run, disk: &Disk) -> Result<PathBuf> {
+    let from = run.recorder.now();
+    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
+    let before = ended(&run.recorder, refused);
+    let ballast = disk.fill()?;
+    at_least(&run.recorder, "refusals", before + 20, refused).await?;
+    let effect = (ended(&run.recorder, refused) - before) as u64;
+    let fault = Fault::Other("full disk".to_owned());
+    run.recorder.push_at(from, Rec::Fault { fault, until: run.recorder.now(), effect });
+    Ok(ballast)
+}
+
+/// Waits until publishes are acknowledged again.
+async fn acknowledges(run: &Run) -> Result<()> {
+    let acked = |outcome: &Outcome| matches!(outcome, Outcome::Acked { .. });
+    let before = ended(&run.recorder, acked);
+    at_least(&run.recorder, "acknowledgements", before + 60, acked).await
 }
 
 async fn at_least(
@@ -62,14 +84,14 @@ async fn at_least(
     fits: impl Fn(&Outcome) -> bool,
 ) -> Result<()> {
     let since = Instant::now();
-    while acked_or_not(recorder, &fits) < most {
+    while ended(recorder, &fits) < most {
         ensure!(since.elapsed() < Duration::from_secs(10), "fewer than {most} {what} in 10 s");
         sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-fn acked_or_not(recorder: &Recorder, fits: impl Fn(&Outcome) -> bool) -> usize {
+fn ended(recorder: &Recorder, fits: impl Fn(&Outcome) -> bool) -> usize {
     recorder.count(|rec| matches!(rec, Rec::Complete { outcome, .. } if fits(outcome)))
 }
 

@@ -15,9 +15,10 @@ fn e2e_kill() -> Result<()> {
     let mut scenario = Scenario::new("e2e_kill");
     scenario.processors =
         vec![Plan::new("billing", &Mode::MIXED), Plan { ordered: false, ..Plan::new("audit", &Mode::MIXED) }];
-    scenario.blows = schedule(scenario.seed, &[Kind::Kill], 6, (400, 1600), (0, 400));
+    scenario.blows =
+        schedule(scenario.seed, &[Kind::Kill, Kind::Kill, Kind::KillAtBirth], 9, (400, 1600), (0, 400));
     scenario.gate =
-        Gate { acked: 300, unknown: 1, changes: 14, repeats: 5, recovered: 10, dead: 3, faults: 31 };
+        Gate { acked: 300, unknown: 1, changes: 16, repeats: 5, recovered: 10, dead: 3, faults: 37 };
     in_turn(scenario.run())?;
     Ok(())
 }

@@ -110,10 +110,10 @@ fn numbers_never_fall() {
 fn durable_repeated() {
     for answer in [Success, Failure(500)] {
         let mut story = one();
-        story.attempt(10, "a-1", 1, 1, answer).kill(1700).attempt(2000, "a-1", 1, 2, Success);
+        story.attempt(10, "a-1", 1, 1, answer).kill(700).attempt(2000, "a-1", 1, 2, Success);
         story.shows_only(Class::DurableRepeated);
         let mut near = one();
-        near.attempt(10, "a-1", 1, 1, answer).kill(1400).attempt(2000, "a-1", 1, 2, Success);
+        near.attempt(10, "a-1", 1, 1, answer).kill(500).attempt(2000, "a-1", 1, 2, Success);
         near.is_valid();
     }
 }
