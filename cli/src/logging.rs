@@ -59,10 +59,17 @@ mod tests {
 
     #[test]
     fn levels_and_targets_are_understood() {
-        let targets = filter("warn,evhub_dispatch=debug".into()).unwrap();
+        let targets = filter("warn,evhub_dispatch=debug".into()).unwrap().unwrap();
         assert!(targets.would_enable("evhub_dispatch::worker", &tracing::Level::DEBUG));
         assert!(!targets.would_enable("evhub_journal", &tracing::Level::INFO));
-        assert!(filter("".into()).unwrap().would_enable("any", &tracing::Level::INFO));
+    }
+
+    #[test]
+    fn without_a_filter_only_the_quiet_leave_out_what_informs() {
+        assert_eq!(filter(" ".into()), Ok(None));
+        assert!(fallback(false).would_enable("any", &tracing::Level::INFO));
+        assert!(!fallback(true).would_enable("any", &tracing::Level::INFO));
+        assert!(fallback(true).would_enable("any", &tracing::Level::WARN));
     }
 
     #[test]
