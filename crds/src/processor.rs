@@ -197,7 +197,7 @@ pub enum OnExhausted {
 }
 
 /// Where a Processor begins that has not read yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum StartFrom {
     /// At the Processor's creation.
     #[default]
