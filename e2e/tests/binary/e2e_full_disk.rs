@@ -35,9 +35,9 @@ fn e2e_full_disk() -> Result<()> {
 
 /// The disk fills and empties while the hub runs; then the hub is killed on a full disk and starts on one with room.
 async fn fill_and_free(scenario: Scenario) -> Result<Figures> {
-    let run = Run::prepare(scenario).await?;
+    let mut run = Run::prepare(scenario).await?;
     let disk = Disk::mount(&run.site.data)?;
-    let mut hub = run.site.start_ready().await?;
+    let mut hub = run.site.first_start().await?;
     let clients = run.clients();
     run.warm(60).await?;
 
