@@ -15,6 +15,9 @@ use crate::{
 /// Exits 0 when everything is accepted and resolved, 1 when something is not, 64 when no file is named and 78 when one
 /// cannot be read.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  evhub check examples/quickstart\n  evhub check orders.yaml billing.yaml -o json"
+)]
 pub(crate) struct Args {
     /// Manifests, or directories of them
     #[arg(value_name = "FILE")]

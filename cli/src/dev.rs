@@ -1,6 +1,9 @@
 //! `evhub dev`: a whole hub in one process, on an embedded log. From top to bottom the life of that process.
 
 use std::{
+    io,
+    iter::successors,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -10,10 +13,10 @@ use anyhow::Context as _;
 use evhub_compile::{Compiled, Egress, Settings, World, compile};
 use evhub_dataplane::{
     Hub, admin, api, ingest, provision,
-    server::{self, Limits},
+    server::{self, BindError, Limits},
     workers,
 };
-use evhub_journal::embedded::{self, Embedded};
+use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
 use evhub_routing::{Generation, Snapshot};
 use tokio::{
@@ -25,10 +28,10 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    demo,
+    address, demo,
     exit::{Configuration, Exit},
     identity::Identities,
-    manifests, output,
+    manifests,
 };
 
 /// Run a whole hub in this process, on an embedded log
@@ -47,13 +50,13 @@ pub(crate) struct Args {
     #[arg(long, default_value = "./.evhub", value_name = "DIR")]
     data: PathBuf,
     /// Where applications publish over HTTP
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", value_parser = address::parse)]
     http: String,
     /// Where /livez, /readyz, /metrics and /snapshot are
-    #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT", value_parser = address::parse)]
     admin: String,
     /// Where tools ask; it takes events as well
-    #[arg(long, default_value = "127.0.0.1:8083", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8083", value_name = "HOST:PORT", value_parser = address::parse)]
     api: String,
     /// Play the quickstart's service, publish a few events, and tell what happens to them
     #[arg(long)]
@@ -73,44 +76,69 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let journal = open(&args)?;
     let snapshot = snapshot(&args)?;
     let listeners = Listeners::bind(&args).await?;
+    let stage = if args.demo { Some(stage(&snapshot).await?) } else { None };
     provision::provision(&journal, &snapshot).await.context("could not make the topics")?;
     let (_publish, following) = watch::channel(Arc::new(snapshot));
     let hub = Hub::new(journal.clone(), following);
-    let addresses = listeners.addresses().context("could not tell the ports")?;
+    let [http, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut listening = listeners.serve(&hub, &drain);
     let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
-    info!(http = args.http, admin = args.admin, api = args.api, "listening");
-    let told = tell(args.demo, addresses, &hub, &drain).await;
+    info!(%http, %admin, %api, "listening");
+    let told = tell(stage, demo::Addresses { http, api }, &hub, &drain).await;
     if told.is_err() {
         trigger.begin();
     }
     drain.begun().await;
-    info!("stopping: finishing what is under way; a second signal aborts");
-    if timeout(GRACE, workers).await.is_err() {
-        warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
+    info!("stopping: finishing what is under way");
+    match timeout(GRACE, workers).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            error!(%error, "deliveries ended badly; what was under way is repeated after the next start");
+        }
+        Err(_) => {
+            warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
+        }
     }
     while listening.join_next().await.is_some() {}
     journal.close();
     signals.abort();
-    told.map(|()| Exit::Success)
+    info!("stopped");
+    told?;
+    if args.demo {
+        demo::farewell(&args.data)?;
+    }
+    Ok(Exit::Success)
 }
 
 fn open(args: &Args) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
-        let problem =
-            format!("{}: no such folder (got DIR, allowed a folder with manifests)", args.dir.display());
+        let got = if args.dir.exists() { "a file" } else { "nothing there" };
+        let problem = format!(
+            "{}: no such folder (got {got}, allowed a folder with manifests, as examples/quickstart)",
+            args.dir.display()
+        );
         return Err(Configuration(vec![problem]).into());
     }
     let options = embedded::Options::new(args.data.join("log"));
     Embedded::open(options).map_err(|error| {
-        let mut problem = format!("--data: {error}");
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            problem = format!("{problem}: {cause}");
-            source = cause.source();
-        }
-        Configuration(vec![problem]).into()
+        let hint = match &error {
+            OpenError::Io { .. } => " (name a folder that may be written to, with --data)",
+            OpenError::Unreadable { .. } => {
+                " (restore it from a copy, or begin anew in another folder with --data)"
+            }
+            OpenError::InUse { .. } | OpenError::Format { .. } => "",
+        };
+        unusable_data(&error, hint)
     })
+}
+
+fn unusable_data(error: &(dyn std::error::Error + 'static), hint: &str) -> anyhow::Error {
+    let causes = successors(Some(error), |error| error.source()).map(ToString::to_string);
+    Configuration(vec![format!("--data: {}{hint}", causes.collect::<Vec<_>>().join(": "))]).into()
+}
+
+async fn stage(snapshot: &Snapshot) -> anyhow::Result<demo::Stage> {
+    demo::Stage::set(snapshot).await.map_err(|demo::Unsuitable(problem)| Configuration(vec![problem]).into())
 }
 
 /// Compiles what the folder says, and makes durable who everything is.
@@ -118,13 +146,16 @@ fn snapshot(args: &Args) -> anyhow::Result<Snapshot> {
     let loaded = manifests::load(std::slice::from_ref(&args.dir))
         .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let mut identities = Identities::open(&args.data)?;
+    let mut identities = Identities::open(&args.data).map_err(|error| unusable_data(&error, ""))?;
     let mut objects = loaded.objects;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     identities.assign(&mut objects, now);
     let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
     let compiled = compile(&World { settings, objects });
     report(&compiled);
+    if compiled.verdicts.is_empty() {
+        warn!(dir = %args.dir.display(), "no Producer and no Processor there; nothing can be published");
+    }
     identities.save(&compiled)?;
     let generation = Generation { epoch: identities.epoch(), revision: 1 };
     Ok(Snapshot { generation, ..compiled.snapshot })
@@ -134,11 +165,11 @@ fn report(compiled: &Compiled) {
     for verdict in &compiled.verdicts {
         for finding in &verdict.findings {
             error!(
-                object = format!(
-                    "{}/{}",
-                    output::or_dash(verdict.namespace.as_ref()),
-                    output::or_dash(verdict.name.as_ref())
-                ),
+                object = verdict
+                    .namespace
+                    .as_ref()
+                    .zip(verdict.name.as_ref())
+                    .map(|(ns, name)| format!("{ns}/{name}")),
                 file = verdict.origin.as_ref().map(ToString::to_string),
                 reason = format!("{}/{}", finding.condition, finding.reason),
                 field = finding.field,
@@ -152,12 +183,20 @@ fn report(compiled: &Compiled) {
 }
 
 /// Once the hub is ready, tells the demo's story, or says that it is.
-async fn tell(demo: bool, at: demo::Addresses, hub: &Hub<Embedded>, drain: &Drain) -> anyhow::Result<()> {
+async fn tell(
+    stage: Option<demo::Stage>,
+    at: demo::Addresses,
+    hub: &Hub<Embedded>,
+    drain: &Drain,
+) -> anyhow::Result<()> {
     tokio::select! {
         () = drain.begun() => return Ok(()),
         () = ready(hub) => info!("ready: every accepted Processor listens"),
     }
-    if demo { demo::run(at, drain.begun()).await } else { Ok(()) }
+    match stage {
+        Some(stage) => stage.play(at, drain.begun()).await,
+        None => Ok(()),
+    }
 }
 
 async fn ready(hub: &Hub<Embedded>) {
@@ -165,6 +204,16 @@ async fn ready(hub: &Hub<Embedded>) {
     while !running.processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
     }
+}
+
+fn refused(error: &BindError) -> String {
+    let BindError { address, flag, source } = error;
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or name another address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 are the system's; name another",
+        _ => "name an address of this machine",
+    };
+    format!("{flag}: could not listen on {address}: {source} ({hint} with {flag} HOST:PORT)")
 }
 
 /// The addresses that were asked for, taken.
@@ -185,13 +234,14 @@ impl Listeners {
             (Ok(http), Ok(admin), Ok(api)) => Ok(Self { http, admin, api }),
             (http, admin, api) => {
                 let failed = [http.err(), admin.err(), api.err()].into_iter().flatten();
-                Err(Configuration(failed.map(|error| format!("{error}: {}", error.source)).collect()).into())
+                Err(Configuration(failed.map(|error| refused(&error)).collect()).into())
             }
         }
     }
 
-    fn addresses(&self) -> std::io::Result<demo::Addresses> {
-        Ok(demo::Addresses { http: self.http.local_addr()?, api: self.api.local_addr()? })
+    /// Those of `--http`, `--admin` and `--api`, as they came to be.
+    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
+        Ok([self.http.local_addr()?, self.admin.local_addr()?, self.api.local_addr()?])
     }
 
     /// Serves all three until the drain begins.
