@@ -70,10 +70,10 @@ impl Answer {
     /// What happened, in words.
     pub fn text(&self) -> String {
         match self {
-            Self::Status(status, text) if text.is_empty() => format!("the target answered {status}"),
             Self::Status(status @ 300..=399, _) => {
                 format!("the target answered {status}; redirects are not followed")
             }
+            Self::Status(status, text) if text.is_empty() => format!("the target answered {status}"),
             Self::Status(status, text) => format!("the target answered {status}: {text}"),
             Self::Failed(text) | Self::Poison(_, text) => text.clone(),
         }

@@ -132,7 +132,9 @@ async fn read(response: Response<Incoming>, keep: usize) -> String {
 /// A stranger's text made fit for logs, terminals and dead letters.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // What is no text grows when it is replaced.
+    let kept = &text[..text.floor_char_boundary(KEPT)];
+    kept.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// An error and its causes, outermost first.

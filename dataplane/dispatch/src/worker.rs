@@ -9,10 +9,11 @@ mod slot;
 mod takeover;
 mod task;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
 use evhub_routing::Processor;
+use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
@@ -43,10 +44,11 @@ const REJOIN: Duration = Duration::from_secs(1);
 /// Works until told to stop, then finishes what is under way, commits, and leaves.
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
     let shared = Arc::new(Shared::new(assignment));
-    let mut stop = pin!(stop);
+    // Shared, because it is asked again after it has come: by what follows a drain that failed.
+    let stop = stop.shared();
     loop {
         let exit = match Member::join(Arc::clone(&shared)).await {
-            Ok(member) => member.work(stop.as_mut()).await,
+            Ok(member) => member.work(stop.clone()).await,
             Err(error) => Exit::Failed(error.to_string()),
         };
         shared.progress.left();
@@ -56,7 +58,7 @@ pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output
             Exit::Failed(error) => {
                 warn!(processor = %shared.processor.name, error, "the log failed; joining the group again");
                 tokio::select! {
-                    () = stop.as_mut() => return,
+                    () = stop.clone() => return,
                     () = sleep(REJOIN) => {}
                 }
             }

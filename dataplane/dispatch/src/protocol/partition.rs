@@ -164,6 +164,11 @@ impl<L: Clone + Ord> Partition<L> {
         !self.draining && self.unresolved() < self.rules.max_unresolved
     }
 
+    /// Whether a parked delivery waits for replay to pass its place.
+    pub fn is_replaying(&self) -> bool {
+        self.lanes.has_unpassed()
+    }
+
     /// Where to read a source from.
     pub fn resume(&self, source: u16) -> u64 {
         self.sources.get(usize::from(source)).map_or(0, Tracker::base)

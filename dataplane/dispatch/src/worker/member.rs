@@ -10,7 +10,7 @@ use std::{
 
 use evhub_journal::{CommitError, Committed, Error, Journal, Polled, Tail, TopicPartition, WriteError};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::{
@@ -54,6 +54,8 @@ pub(super) struct Member<J: Journal> {
     ended: usize,
     /// Where the search for the next attempt begins, so that partitions take turns.
     turn: u32,
+    /// Partitions to be given up as soon as nothing of them is under way.
+    leaving: BTreeSet<u32>,
     draining: bool,
 }
 
@@ -68,12 +70,12 @@ impl<J: Journal> Member<J> {
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
         let out = Out { shared, tasks, timers, topics };
-        let slots = BTreeMap::new();
-        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, draining: false })
+        let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
     }
 
     /// Works until told to stop, or until the group must be joined anew.
-    pub(super) async fn work(mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Exit {
+    pub(super) async fn work(mut self, mut stop: impl Future<Output = ()> + Unpin) -> Exit {
         let mut inbox = self.out.shared.inbox.clone();
         let has_inbox = self.sources.contains(&self.out.shared.processor.inbox_topic);
         let mut exit = Exit::Stopped;
@@ -85,7 +87,7 @@ impl<J: Journal> Member<J> {
             }
             let wake = self.wake();
             let step = tokio::select! {
-                () = stop.as_mut(), if !self.draining => {
+                () = &mut stop, if !self.draining => {
                     self.drain();
                     Ok(())
                 }
@@ -174,7 +176,7 @@ impl<J: Journal> Member<J> {
             let (at, key) = (found.at, found.key);
             match found.body {
                 Body::Tombstone => loading.tombstone(key),
-                Body::Unreadable => loading.unreadable(at, key),
+                Body::Unreadable(_) => loading.unreadable(at, key),
                 Body::Parked { topic, offset, lane, kind, attempts, not_before: instant } => {
                     let place = Place { source: self.out.source(&topic), offset };
                     not_before.insert(place, instant);
@@ -207,10 +209,12 @@ impl<J: Journal> Member<J> {
         for (index, topic) in self.sources.iter().enumerate() {
             let at = TopicPartition { topic: topic.clone(), partition };
             self.tail.seek(&at, owned.resume(index as u16));
+            // An earlier ownership may have left it paused.
+            self.tail.pause(&at, false);
         }
         let mut working = Working::new(partition, owned, not_before);
         working.carry_out(effects, &mut self.out);
-        if self.draining {
+        if self.draining || self.leaving.contains(&partition) {
             working.partition.drain();
         }
         self.slots.insert(partition, Slot::Working(Box::new(working)));
@@ -218,19 +222,25 @@ impl<J: Journal> Member<J> {
         if working == self.out.shared.processor.partitions as usize {
             self.out.shared.progress.listening.store(true, Relaxed);
         }
+        self.let_go(partition);
     }
 
+    /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until
+    /// it is answered: were the partition to come back before, the answer would be taken for that of the next one.
     fn give_up(&mut self, partition: u32) {
+        self.leaving.insert(partition);
         match self.slots.get_mut(&partition) {
             Some(Slot::Working(working)) => {
-                working.leaving = true;
                 working.partition.drain();
+                self.let_go(partition);
             }
-            _ => self.release(partition),
+            Some(Slot::Taking | Slot::Claiming(..)) => {}
+            None => self.release(partition),
         }
     }
 
     fn release(&mut self, partition: u32) {
+        self.leaving.remove(&partition);
         self.slots.remove(&partition);
         self.out.shared.progress.listening.store(false, Relaxed);
         self.tail.release(&[partition]);
@@ -288,6 +298,7 @@ impl<J: Journal> Member<J> {
             Done::Taken(_) | Done::Swept(..) | Done::Claimed(_) => {}
         }
         slot.carry_out(effects, &mut self.out);
+        self.gauge();
         self.take_in(partition);
         self.let_go(partition);
         Ok(())
@@ -296,6 +307,9 @@ impl<J: Journal> Member<J> {
     fn done_before_work(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
         let slot = self.slots.remove(&partition);
         match (slot, done) {
+            (Some(Slot::Taking), Done::Taken(Ok(_))) if self.leaving.contains(&partition) => {
+                self.release(partition);
+            }
             (Some(Slot::Taking), Done::Taken(Ok(taken))) => self.taken(partition, taken),
             (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
             (Some(Slot::Claiming(mut claiming, not_before)), Done::Swept(at, Ok(()))) => {
@@ -309,10 +323,14 @@ impl<J: Journal> Member<J> {
                 doubt(&error)?;
                 warn!(processor = %self.out.shared.name, partition, %error, "cannot claim; trying again");
                 claiming.rejected();
-                self.claim(partition, *claiming, not_before);
+                if self.leaving.contains(&partition) {
+                    self.release(partition);
+                } else {
+                    self.claim(partition, *claiming, not_before);
+                }
             }
             (Some(_), Done::Swept(_, Err(error))) => return Err(unknown(&error)),
-            // It was given up meanwhile.
+            // A tombstone's answer may come when its partition was given up.
             (slot, _) => drop(slot.map(|slot| self.slots.insert(partition, slot))),
         }
         Ok(())
@@ -320,8 +338,7 @@ impl<J: Journal> Member<J> {
 
     /// Gives a revoked partition up once nothing of it is under way.
     fn let_go(&mut self, partition: u32) {
-        let leaving = matches!(self.slots.get(&partition), Some(Slot::Working(working)) if working.leaving);
-        if leaving && self.is_settled(partition) {
+        if self.leaving.contains(&partition) && self.is_settled(partition) {
             self.release(partition);
         }
     }
@@ -376,6 +393,16 @@ impl<J: Journal> Member<J> {
             self.commit_one(partition);
         }
         self.gauge();
+        self.take_in_paused();
+    }
+
+    /// Room that one partition made is room for another: what the Processor has parked is bounded for all of them.
+    fn take_in_paused(&mut self) {
+        let paused = self.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Working(w) if w.paused));
+        let paused: Vec<u32> = paused.map(|(partition, _)| *partition).collect();
+        for partition in paused {
+            self.take_in(partition);
+        }
     }
 
     /// Commits what is to be committed of a partition; returns whether there was anything.
@@ -397,7 +424,15 @@ impl<J: Journal> Member<J> {
             offset,
             metadata: metadata.encode(offset),
         });
-        Box::pin(self.tail.commit(offsets.collect()))
+        let committing = self.tail.commit(offsets.collect());
+        Box::pin(async move {
+            let answer = committing.await;
+            if matches!(answer, Err(CommitError::Rejected(_))) {
+                // What follows is the same commit again.
+                sleep(COMMIT_AFTER).await;
+            }
+            answer
+        })
     }
 
     fn gauge(&self) {

@@ -48,8 +48,6 @@ pub(super) struct Working {
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
-    /// Whether it is to be given up as soon as nothing is under way.
-    pub(super) leaving: bool,
 }
 
 /// What was read of a source and not taken in yet.
@@ -87,7 +85,7 @@ impl<J: Journal> Out<J> {
 impl Working {
     pub(super) fn new(number: u32, partition: Partition<Lane>, not_before: HashMap<Place, i64>) -> Self {
         let (payloads, letters, backlog) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { number, partition, payloads, not_before, letters, backlog, paused: false, leaving: false }
+        Self { number, partition, payloads, not_before, letters, backlog, paused: false }
     }
 
     /// Takes note of what was read.
@@ -109,9 +107,12 @@ impl Working {
         self.backlog.is_empty()
     }
 
+    /// Parked deliveries bound what is taken in, but not what a predecessor took in already: some of them may wait for
+    /// replay to pass.
     fn has_room<J: Journal>(&self, out: &Out<J>) -> bool {
         let parked = Progress::get(&out.shared.progress.parked);
-        self.partition.has_room() && parked < u64::from(out.shared.processor.policy.max_parked)
+        let most = u64::from(out.shared.processor.policy.max_parked);
+        self.partition.has_room() && (parked < most || self.partition.is_replaying())
     }
 
     fn receive<J: Journal>(&mut self, source: u16, stored: Stored, effects: &mut Vec<Effect>, out: &Out<J>) {
