@@ -166,6 +166,21 @@ fn a_success_read_after_a_pause_may_be_retried() {
 }
 
 #[test]
+fn a_success_right_after_a_pause_may_have_begun_before_it() {
+    for (arrives, valid) in [(3050, true), (3600, false)] {
+        let mut story = three();
+        story.fault(8, 3000, Fault::Pause).attempt(arrives, "a-1", 1, 1, Success);
+        story.attempt(arrives + 100, "a-1", 2, 1, Success);
+        story.attempt(4200, "a-2", 1, 1, Success).attempt(4300, "a-3", 1, 1, Success);
+        if valid {
+            story.is_valid();
+        } else {
+            story.shows(Class::RetryAfterSuccess);
+        }
+    }
+}
+
+#[test]
 fn overlap() {
     let mut story = three();
     let attempt = story.recv(10, "a-1", "k", 1, 1);
