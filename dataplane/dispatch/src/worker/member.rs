@@ -218,6 +218,7 @@ impl<J: Journal> Member<J> {
             working.partition.drain();
         }
         self.slots.insert(partition, Slot::Working(Box::new(working)));
+        self.gauge();
         let working = self.slots.values().filter(|slot| matches!(slot, Slot::Working(_))).count();
         if working == self.out.shared.processor.partitions as usize {
             self.out.shared.progress.listening.store(true, Relaxed);

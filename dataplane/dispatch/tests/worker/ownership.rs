@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use evhub_dispatch::Progress;
-use evhub_journal::Polled;
+use evhub_dispatch::{
+    Progress,
+    parked::{Parked, encode_key},
+    protocol::{Claim, Kind, Metadata, StateKey},
+};
+use evhub_event::kafka;
+use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition};
 use tokio::sync::watch;
 
 use crate::{
     target::{Reply, Target},
-    world::{EVENTS, STATE, World, until, until_async},
+    world::{EVENTS, GROUP, STATE, UID, World, event, until, until_async},
 };
 
 #[tokio::test]
@@ -176,4 +181,42 @@ async fn a_partition_is_not_released_while_it_is_taken_over() {
     until("it is delivered", || running.delivered() == 1).await;
     running.stop().await;
     assert_eq!(target.story(), [("a".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn as_much_parked_as_may_be_does_not_keep_replay_from_passing() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.policy.max_parked = 5;
+    world.make(STATE, 1).await;
+    world.publish_many("e", 10, None, 0).await;
+    // An owner left the first event unresolved, and the nine others parked.
+    for offset in 1..10 {
+        let parked = Parked {
+            kind: Kind::Retry,
+            topic: EVENTS.to_owned(),
+            offset,
+            attempts: 1,
+            first_attempt: Some(1),
+            not_before: 0,
+            causes: vec![],
+            event: kafka::encode(&event(&format!("e{offset}"), None)),
+        };
+        let key = encode_key(UID, StateKey { epoch: 1, seq: offset, nonce: 1 });
+        world.append(STATE, Place::Partition(0), parked.encode(key)).await;
+    }
+    let claim = Claim { epoch: 1, nonce: 1, floor: 0, low: 0, dead: vec![] };
+    let metadata = Metadata { claim, completed: vec![(1, 10)] }.encode(0);
+    let partition = TopicPartition { topic: EVENTS.to_owned(), partition: 0 };
+    let mut tail = world.log.log.join(GROUP, &[EVENTS.to_owned()]).await.expect("a member");
+    tail.commit(vec![Committed { partition, offset: 0, metadata }]).await.expect("it is committed");
+
+    let running = world.start();
+    until("all are delivered", || running.delivered() == 10).await;
+    world.until_committed(10).await;
+    running.stop().await;
+    let mut story = target.story();
+    story.sort();
+    let expected = (0..10).map(|n| (format!("e{n}"), if n == 0 { 1 } else { 2 })).collect::<Vec<_>>();
+    assert_eq!(story, expected);
 }
