@@ -29,7 +29,8 @@ impl<'a> Index<'a> {
     /// Whether the time-out may have passed before the hub could read an answer that left at `done`.
     fn late(&self, attempt: &Attempt<'_>, done: Mono) -> bool {
         let deadline = self.deadline(attempt);
-        done > deadline || self.pauses.iter().any(|pause| pause.from <= done && pause.until >= deadline)
+        let read = done + nanos(self.model.slack.reading);
+        done > deadline || self.pauses.iter().any(|pause| pause.from <= read && pause.until >= deadline)
     }
 
     /// Whether the hub may have given up on an attempt by then.
