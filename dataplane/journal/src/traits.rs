@@ -13,7 +13,8 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// A member of a group.
     type Tail: Tail;
 
-    /// Makes sure that a topic exists with these settings. Partitions may grow; they never shrink.
+    /// Makes sure that a topic exists with these settings. Partitions may grow; fewer than there are is an error. The
+    /// largest record may grow too; a smaller one than before changes nothing.
     fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// How many partitions a topic has; `None` when there is no such topic.
