@@ -95,6 +95,7 @@ fn request(
 ) -> Result<Request<Full<Bytes>>, http::Error> {
     let (mut headers, body) = evhub_event::http::encode(event);
     identify(&mut headers, identity);
+    trace(&mut headers, event);
     let mut request = Request::builder().method(Method::POST).uri(url.clone()).body(Full::new(body))?;
     *request.headers_mut() = headers;
     Ok(request)
@@ -112,6 +113,15 @@ fn identify(headers: &mut HeaderMap, identity: &Identity<'_>) {
     put("evhub-processor", identity.processor);
     put("evhub-generation", &identity.generation.to_string());
     put("user-agent", concat!("evhub/", env!("CARGO_PKG_VERSION")));
+}
+
+/// A target that knows W3C Trace Context and nothing of CloudEvents finds the event's trace as well.
+fn trace(headers: &mut HeaderMap, event: &Event) {
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = event.extension(name).and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// Reads an answer's body up to [`READ`] and keeps the first bytes of it as text.

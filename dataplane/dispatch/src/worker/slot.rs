@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use evhub_event::{Record, kafka};
+use evhub_event::{Record, kafka, record::PROCESSOR_UID};
 use evhub_journal::{Journal, Stored};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
@@ -20,13 +20,17 @@ use super::{
 use crate::{
     Progress,
     dead::{Cause, DeadLetter, Reason},
-    outcome::{Outcome, decide},
+    outcome::{Answer, Outcome, decide},
     parked::{self, Parked},
-    protocol::{Claiming, Effect, Kind, Partition, Place, Start, StateKey, Verdict},
+    protocol::{Claiming, Effect, Kind, Offsets, Partition, Place, Start, StateKey, Verdict},
 };
 
 /// How many of an event's latest failures are kept with it: enough to see a pattern, and at most 11 KiB.
 const CAUSES: usize = 10;
+
+/// How many bytes of events a Processor holds in memory before it stops reading: enough for the default of attempts under
+/// way at the default size of events.
+const MOST_HELD: usize = 64 << 20;
 
 /// How far a partition's taking over has come.
 pub(super) enum Slot {
@@ -48,6 +52,9 @@ pub(super) struct Working {
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
+    /// How many attempts ended since the commit that was acknowledged last, and how many of them the one under way knows.
+    uncommitted: usize,
+    flying: usize,
 }
 
 /// What was read of a source and not taken in yet.
@@ -65,6 +72,8 @@ pub(super) struct Out<J> {
     pub(super) timers: BTreeSet<(Instant, u32, Place)>,
     /// The names of topics, by the index that places carry.
     pub(super) topics: Vec<String>,
+    /// How many bytes of events are in memory, read from sources and not yet finished or parked.
+    pub(super) held: usize,
 }
 
 impl<J: Journal> Out<J> {
@@ -83,9 +92,22 @@ impl<J: Journal> Out<J> {
 }
 
 impl Working {
+    /// With more ended than this and not committed no attempt is started: a crash would repeat them all.
+    pub(super) const MOST_UNCOMMITTED: usize = 256;
+
     pub(super) fn new(number: u32, partition: Partition<Lane>, not_before: HashMap<Place, i64>) -> Self {
         let (payloads, letters, backlog) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { number, partition, payloads, not_before, letters, backlog, paused: false }
+        Self {
+            number,
+            partition,
+            payloads,
+            not_before,
+            letters,
+            backlog,
+            paused: false,
+            uncommitted: 0,
+            flying: 0,
+        }
     }
 
     /// Takes note of what was read.
@@ -112,23 +134,37 @@ impl Working {
     fn has_room<J: Journal>(&self, out: &Out<J>) -> bool {
         let parked = Progress::get(&out.shared.progress.parked);
         let most = u64::from(out.shared.processor.policy.max_parked);
-        self.partition.has_room() && (parked < most || self.partition.is_replaying())
+        self.partition.has_room() && out.held < MOST_HELD && (parked < most || self.partition.is_replaying())
     }
 
-    fn receive<J: Journal>(&mut self, source: u16, stored: Stored, effects: &mut Vec<Effect>, out: &Out<J>) {
+    fn receive<J: Journal>(
+        &mut self,
+        source: u16,
+        stored: Stored,
+        effects: &mut Vec<Effect>,
+        out: &mut Out<J>,
+    ) {
         let place = Place { source, offset: stored.offset };
         if stored.record.value.is_none() && kafka::decode(&stored.record).is_err() {
             Progress::add(&out.shared.progress.poisoned, 1);
             return self.partition.skipped(place, effects);
         }
+        if is_anothers(&stored.record, out) {
+            return self.partition.skipped(place, effects);
+        }
         let lane = out.shared.lane(stored.record.key.as_ref());
         if self.partition.received(place, lane, effects) {
-            self.payloads.insert(place, Payload::of(stored.record));
+            let payload = Payload::read(stored.record);
+            out.held += payload.held;
+            self.payloads.insert(place, payload);
         }
     }
 
     /// Starts the next attempt, if there is one to make.
     pub(super) fn start<J: Journal>(&mut self, out: &Out<J>) -> bool {
+        if self.uncommitted >= Self::MOST_UNCOMMITTED {
+            return false;
+        }
         let Some(start) = self.partition.start() else { return false };
         Progress::add(&out.shared.progress.attempts, 1);
         Progress::add(&out.shared.progress.in_flight, 1);
@@ -144,18 +180,21 @@ impl Working {
         let Attempted { start, mut payload, answer, began, micros } = attempted;
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
+        self.uncommitted += 1;
         Progress::add(&progress.attempt_micros, micros);
         let outcome = decide(&out.shared.processor.policy.retry, start.attempt, &answer, fastrand::u64(..));
         if outcome != Outcome::Delivered {
             payload.first_attempt.get_or_insert(began);
             let (time, status) = (now(), answer.status());
-            payload.causes.push(Cause { attempt: start.attempt, time, status, text: answer.text() });
+            let attempt = start.attempt - u32::from(matches!(answer, Answer::Poison(..)));
+            payload.causes.push(Cause { attempt, time, status, text: answer.text() });
             let excess = payload.causes.len().saturating_sub(CAUSES);
             payload.causes.drain(..excess);
         }
         let mut effects = Vec::new();
         match outcome {
             Outcome::Delivered => {
+                out.held -= payload.held;
                 Progress::add(&progress.delivered, 1);
                 progress.last_delivery.store(now(), Relaxed);
                 self.partition.ended(start.place, Verdict::Delivered, &mut effects);
@@ -167,6 +206,7 @@ impl Working {
                 self.partition.ended(start.place, Verdict::Retry, &mut effects);
             }
             Outcome::Dead(reason) => {
+                out.held -= payload.held;
                 self.letters.insert(start.place, self.letter(start, payload, reason, out));
                 self.partition.ended(start.place, Verdict::Dead, &mut effects);
             }
@@ -195,6 +235,19 @@ impl Working {
         letter.encode(payload.record)
     }
 
+    /// What to commit now, if there is anything.
+    pub(super) fn commit(&mut self) -> Option<Offsets> {
+        let offsets = self.partition.commit()?;
+        self.flying = self.uncommitted;
+        Some(offsets)
+    }
+
+    /// The commit under way succeeded.
+    pub(super) fn committed(&mut self, effects: &mut Vec<Effect>) {
+        self.uncommitted -= std::mem::take(&mut self.flying);
+        self.partition.committed(effects);
+    }
+
     /// Does what the protocol asks for.
     pub(super) fn carry_out<J: Journal>(&mut self, effects: Vec<Effect>, out: &mut Out<J>) {
         for effect in effects {
@@ -210,9 +263,10 @@ impl Working {
         }
     }
 
-    fn park<J: Journal>(&mut self, place: Place, key: StateKey, kind: Kind, attempts: u32, out: &Out<J>) {
+    fn park<J: Journal>(&mut self, place: Place, key: StateKey, kind: Kind, attempts: u32, out: &mut Out<J>) {
         let shared = Arc::clone(&out.shared);
         let payload = self.payloads.remove(&place).expect("what is parked was read or attempted just before");
+        out.held -= payload.held;
         let parked = Parked {
             kind,
             topic: out.topics.get(usize::from(place.source)).cloned().unwrap_or_default(),
@@ -248,4 +302,9 @@ impl Working {
         let wait = Duration::from_millis(wait.max(0) as u64).min(longest);
         out.timers.insert((Instant::now() + wait, self.number, place));
     }
+}
+
+/// Whether a record was redriven for a Processor that had this one's name before it.
+fn is_anothers<J: Journal>(record: &Record, out: &Out<J>) -> bool {
+    record.header(PROCESSOR_UID).is_some_and(|uid| *uid != out.shared.processor.uid.as_bytes())
 }

@@ -25,6 +25,8 @@ pub(super) struct Payload {
     pub(super) record: Record,
     pub(super) first_attempt: Option<i64>,
     pub(super) causes: Vec<Cause>,
+    /// How much of what may be held in memory it takes: nothing when it was read back from where it is parked.
+    pub(super) held: usize,
 }
 
 /// What an attempt came to.
@@ -176,14 +178,18 @@ pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
 }
 
 impl Payload {
-    /// An event that was not attempted yet.
-    pub(super) fn of(record: Record) -> Self {
-        Self { record, first_attempt: None, causes: Vec::new() }
+    /// An event that was read from its source.
+    pub(super) fn read(record: Record) -> Self {
+        Self { held: record.size(), ..Self::of(record) }
+    }
+
+    fn of(record: Record) -> Self {
+        Self { record, first_attempt: None, causes: Vec::new(), held: 0 }
     }
 }
 
 impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
-        Self { record: parked.event, first_attempt: parked.first_attempt, causes: parked.causes }
+        Self { record: parked.event, first_attempt: parked.first_attempt, causes: parked.causes, held: 0 }
     }
 }
