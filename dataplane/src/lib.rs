@@ -24,4 +24,4 @@ mod request;
 pub mod server;
 pub mod workers;
 
-pub use hub::Hub;
+pub use hub::{Hub, Unserved};

@@ -20,6 +20,11 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// How many partitions a topic has; `None` when there is no such topic.
     fn partitions(&self, topic: &str) -> Option<u32>;
 
+    /// How many writes wait for the log, and how many bytes they are; `None` where the log does not tell.
+    fn waiting(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Appends one record. `Ok` means that it is durable at that position.
     fn append(
         &self,

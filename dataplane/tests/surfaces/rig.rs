@@ -41,7 +41,16 @@ impl Rig {
         Self::with(Limits::default(), Door::default()).await
     }
 
+    /// Over a hub that is not quite the usual one.
+    pub(super) async fn that(change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
+        Self::build(Limits::default(), change).await
+    }
+
     pub(super) async fn with(limits: Limits, door: Door) -> Self {
+        Self::build(limits, |hub| hub.door = door).await
+    }
+
+    async fn build(limits: Limits, change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
         let dir = TempDir::new().unwrap();
         let journal = Embedded::open(Options::new(dir.path())).unwrap();
         let settings = TopicSettings {
@@ -53,7 +62,7 @@ impl Rig {
         journal.ensure(TOPIC, settings).await.unwrap();
         let (snapshots, snapshot) = watch::channel(Arc::new(snapshot()));
         let mut hub = Hub::new(journal, snapshot);
-        hub.door = door;
+        change(&mut hub);
         let (trigger, drain) = evhub_lifecycle::channel();
         let (http, one) = serve("http", ingest::router(hub.clone()), limits, &hub, &drain).await;
         let (api, two) = serve("api", api::router(hub.clone()), limits, &hub, &drain).await;

@@ -95,12 +95,6 @@ impl Embedded {
         self.0.close();
     }
 
-    /// How many requests wait for the writer, and how many bytes they are: what [`Options::max_waiting`] and
-    /// [`Options::max_waiting_bytes`] bound.
-    pub fn waiting(&self) -> (usize, usize) {
-        self.core().queue.waiting()
-    }
-
     /// Waits until nothing will be written any more: the log was closed, or its writer failed, which is a defect.
     pub async fn ended(&self) {
         let mut working = self.0.working.clone();
@@ -234,6 +228,11 @@ impl Journal for Embedded {
 
     fn partitions(&self, topic: &str) -> Option<u32> {
         self.count(topic)
+    }
+
+    /// What [`Options::max_waiting`] and [`Options::max_waiting_bytes`] bound.
+    fn waiting(&self) -> Option<(usize, usize)> {
+        Some(self.core().queue.waiting())
     }
 
     fn append(

@@ -130,7 +130,7 @@ async fn a_writer_that_fails_leaves_nobody_waiting() {
     assert!(matches!(polled.unwrap(), Err(Error::Unavailable(_))));
     let later = log.append("t", Place::Partition(0), record("b")).await;
     assert!(matches!(later, Err(WriteError::Rejected(Refusal::Unavailable(_)))), "{later:?}");
-    assert_eq!(log.waiting(), (0, 0));
+    assert_eq!(log.waiting(), Some((0, 0)));
 }
 
 #[tokio::test]
