@@ -1,6 +1,10 @@
 //! `evhub dev`: a whole hub in one process, on an embedded log. From top to bottom the life of that process.
 
+mod parts;
+
 use std::{
+    collections::BTreeMap,
+    future::pending,
     io,
     iter::successors,
     net::SocketAddr,
@@ -11,22 +15,19 @@ use std::{
 
 use anyhow::Context as _;
 use evhub_compile::{Compiled, Egress, Settings, World, compile};
+use evhub_crds::Kind;
 use evhub_dataplane::{
-    Hub, admin, api, ingest, provision,
+    Hub, Unserved, admin, api, ingest, provision,
     server::{self, BindError, Limits},
     workers,
 };
 use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Snapshot};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use evhub_routing::{Generation, Name, Snapshot};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
+use self::parts::Parts;
 use crate::{
     address, demo,
     exit::{Configuration, Exit},
@@ -74,40 +75,61 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (trigger, drain) = evhub_lifecycle::channel();
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
     let journal = open(&args)?;
-    let snapshot = snapshot(&args)?;
+    let (snapshot, unserved) = snapshot(&args)?;
     let listeners = Listeners::bind(&args).await?;
     let stage = if args.demo { Some(stage(&snapshot).await?) } else { None };
     provision::provision(&journal, &snapshot).await.context("could not make the topics")?;
     let (_publish, following) = watch::channel(Arc::new(snapshot));
-    let hub = Hub::new(journal.clone(), following);
+    let hub = Hub { unserved, ..Hub::new(journal.clone(), following) };
     let [http, admin, api] = listeners.addresses().context("could not tell the ports")?;
-    let mut listening = listeners.serve(&hub, &drain);
-    let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
+    let mut parts = Parts::default();
+    listeners.serve(&hub, &drain, &mut parts);
+    parts.work("the workers", workers::run(hub.clone(), drain.clone()));
     info!(%http, %admin, %api, "listening");
-    let told = tell(stage, demo::Addresses { http, api }, &hub, &drain).await;
-    if told.is_err() {
+    let lived = tokio::select! {
+        biased;
+        told = live(stage, demo::Addresses { http, api }, &hub, &drain) => told,
+        error = broken(&mut parts, &journal, &drain) => Err(error),
+    };
+    if let Err(error) = &lived {
+        error!(error = format!("{error:#}"), "the hub cannot go on");
         trigger.begin();
     }
-    drain.begun().await;
     info!("stopping: finishing what is under way");
-    match timeout(GRACE, workers).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            error!(%error, "deliveries ended badly; what was under way is repeated after the next start");
-        }
-        Err(_) => {
-            warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
-        }
-    }
-    while listening.join_next().await.is_some() {}
+    parts.finish(GRACE).await;
     journal.close();
     signals.abort();
     info!("stopped");
-    told?;
+    lived?;
     if args.demo {
         demo::farewell(&args.data)?;
     }
     Ok(Exit::Success)
+}
+
+/// Tells what there is to tell, then waits for the drain.
+async fn live(
+    stage: Option<demo::Stage>,
+    at: demo::Addresses,
+    hub: &Hub<Embedded>,
+    drain: &Drain,
+) -> anyhow::Result<()> {
+    tell(stage, at, hub, drain).await?;
+    drain.begun().await;
+    Ok(())
+}
+
+/// Waits until something ends that should not: a task, or the log's writer.
+async fn broken(parts: &mut Parts, journal: &Embedded, drain: &Drain) -> anyhow::Error {
+    let error = tokio::select! {
+        error = parts.broken() => error,
+        () = journal.ended() => anyhow::anyhow!("the log's writer ended unexpectedly"),
+    };
+    if drain.has_begun() {
+        // Once the drain has begun, to end is right.
+        pending::<()>().await;
+    }
+    error
 }
 
 fn open(args: &Args) -> anyhow::Result<Embedded> {
@@ -141,8 +163,8 @@ async fn stage(snapshot: &Snapshot) -> anyhow::Result<demo::Stage> {
     demo::Stage::set(snapshot).await.map_err(|demo::Unsuitable(problem)| Configuration(vec![problem]).into())
 }
 
-/// Compiles what the folder says, and makes durable who everything is.
-fn snapshot(args: &Args) -> anyhow::Result<Snapshot> {
+/// Compiles what the folder says, and makes durable who everything is. Also tells which Processors will not run.
+fn snapshot(args: &Args) -> anyhow::Result<(Snapshot, Arc<[Unserved]>)> {
     let loaded = manifests::load(std::slice::from_ref(&args.dir))
         .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -158,7 +180,23 @@ fn snapshot(args: &Args) -> anyhow::Result<Snapshot> {
     }
     identities.save(&compiled)?;
     let generation = Generation { epoch: identities.epoch(), revision: 1 };
-    Ok(Snapshot { generation, ..compiled.snapshot })
+    let unserved = unserved(&compiled);
+    Ok((Snapshot { generation, ..compiled.snapshot }, unserved))
+}
+
+fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
+    let mut all = BTreeMap::new();
+    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
+        let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
+        let Some(finding) = verdict.findings.first() else { continue };
+        let name = Name::new(namespace, name);
+        // A second one of the same name is told of by its elder.
+        if !compiled.snapshot.processors.contains_key(&name) {
+            let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
+            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
+        }
+    }
+    all.into_values().collect()
 }
 
 fn report(compiled: &Compiled) {
@@ -191,7 +229,14 @@ async fn tell(
 ) -> anyhow::Result<()> {
     tokio::select! {
         () = drain.begun() => return Ok(()),
-        () = ready(hub) => info!("ready: every accepted Processor listens"),
+        () = listening(hub) => {}
+    }
+    match hub.waiting().as_slice() {
+        [] => info!("ready: every accepted Processor listens"),
+        waiting => {
+            let waiting = waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            warn!(waiting, "not ready: accepted Processors name what is not there; all others listen");
+        }
     }
     match stage {
         Some(stage) => stage.play(at, drain.begun()).await,
@@ -199,7 +244,7 @@ async fn tell(
     }
 }
 
-async fn ready(hub: &Hub<Embedded>) {
+async fn listening(hub: &Hub<Embedded>) {
     let running = hub.running();
     while !running.processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
@@ -245,14 +290,13 @@ impl Listeners {
     }
 
     /// Serves all three until the drain begins.
-    fn serve(self, hub: &Hub<Embedded>, drain: &Drain) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    fn serve(self, hub: &Hub<Embedded>, drain: &Drain, parts: &mut Parts) {
         let serve = |name, listener, router| {
             server::serve(name, listener, router, Limits::default(), hub.meters.clone(), drain.clone())
         };
-        tasks.spawn(serve("http", self.http, ingest::router(hub.clone())));
-        tasks.spawn(serve("admin", self.admin, admin::router(hub.clone(), drain.clone())));
-        tasks.spawn(serve("api", self.api, api::router(hub.clone())));
-        tasks
+        parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone())));
+        let admin = admin::router(hub.clone(), drain.clone());
+        parts.listen("the listener of --admin", serve("admin", self.admin, admin));
+        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone())));
     }
 }

@@ -95,11 +95,22 @@ impl Site {
     /// A hub that is ready.
     #[track_caller]
     pub(crate) fn start(&self) -> Hub {
+        self.start_until("ready: every accepted Processor listens")
+    }
+
+    /// A hub that runs, and something that it is to run cannot.
+    #[track_caller]
+    pub(crate) fn start_unready(&self) -> Hub {
+        self.start_until("not ready: accepted Processors name what is not there; all others listen")
+    }
+
+    #[track_caller]
+    fn start_until(&self, message: &str) -> Hub {
         let mut process = Process::spawn(&mut self.command());
         let listening = process.logs("listening");
         let at = |flag: &str| listening[flag].as_str().unwrap().parse().unwrap();
         let (http, admin, api) = (at("http"), at("admin"), at("api"));
-        process.logs("ready: every accepted Processor listens");
+        process.logs(message);
         Hub { process, http, admin, api }
     }
 }

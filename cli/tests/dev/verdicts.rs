@@ -60,6 +60,21 @@ fn a_bad_object_is_a_verdict_and_the_others_run() {
 }
 
 #[test]
+fn what_waits_for_a_producer_keeps_the_hub_from_being_ready() {
+    let site = Site::new(&processor("127.0.0.1:9", ""));
+    let hub = site.start_unready();
+    let (status, body) = get(hub.admin, "/readyz");
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &told["waiting"]), (503, &json!(["shop/billing"])));
+    let listed = json(&mut hub.ask(&["status", "-o", "json"]));
+    let one = &listed["processors"][0];
+    assert_eq!((&one["name"], &one["ready"]), (&json!("billing"), &json!(false)));
+    assert_eq!(one["conditions"][2]["reason"], "NotFound");
+    let said = hub.stop();
+    assert!(said.iter().any(|line| line.contains("not ready")), "{said:?}");
+}
+
+#[test]
 fn a_folder_without_resources_runs_and_says_so() {
     let site = Site::new("");
     let hub = site.start();
