@@ -113,6 +113,15 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// Signals it until it ends: one that comes too soon after another of its kind is taken for the echo of that one.
+    #[track_caller]
+    pub(crate) fn signal_to_the_end(&mut self, name: &str) {
+        eventually("the signal ends the process", || {
+            self.signal(name);
+            self.child.try_wait().unwrap()
+        });
+    }
+
     /// Waits until it has ended by itself; its exit code and all that it said.
     #[track_caller]
     pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>) {

@@ -44,7 +44,7 @@ fn a_second_signal_aborts_and_the_attempt_is_repeated() {
         sink.attempt("endless");
         hub.process.signal("TERM");
         hub.process.logs("stopping: finishing what is under way");
-        hub.process.signal(signal);
+        hub.process.signal_to_the_end(signal);
         let (ended, said) = hub.process.ended();
         assert_eq!(ended, Some(code), "{}", said.join("\n"));
 
