@@ -83,7 +83,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let hub = Hub { unserved, ..Hub::new(journal.clone(), following) };
     let [http, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut parts = Parts::default();
-    listeners.serve(&hub, &drain, &mut parts);
+    let (last, lasting) = evhub_lifecycle::channel();
+    listeners.serve(&hub, &drain, &lasting, &mut parts);
     parts.work("the workers", workers::run(hub.clone(), drain.clone()));
     info!(%http, %admin, %api, "listening");
     let lived = tokio::select! {
@@ -96,7 +97,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         trigger.begin();
     }
     info!("stopping: finishing what is under way");
-    parts.finish(GRACE).await;
+    parts.finish(GRACE, &last).await;
     journal.close();
     signals.abort();
     info!("stopped");
@@ -289,14 +290,14 @@ impl Listeners {
         Ok([self.http.local_addr()?, self.admin.local_addr()?, self.api.local_addr()?])
     }
 
-    /// Serves all three until the drain begins.
-    fn serve(self, hub: &Hub<Embedded>, drain: &Drain, parts: &mut Parts) {
-        let serve = |name, listener, router| {
-            server::serve(name, listener, router, Limits::default(), hub.meters.clone(), drain.clone())
+    /// Serves all three until the drain begins; the admin listener until the last thing has ended.
+    fn serve(self, hub: &Hub<Embedded>, drain: &Drain, lasting: &Drain, parts: &mut Parts) {
+        let serve = |name, listener, router, until: &Drain| {
+            server::serve(name, listener, router, Limits::default(), hub.meters.clone(), until.clone())
         };
-        parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone())));
+        parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone()), drain));
         let admin = admin::router(hub.clone(), drain.clone());
-        parts.listen("the listener of --admin", serve("admin", self.admin, admin));
-        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone())));
+        parts.listen("the listener of --admin", serve("admin", self.admin, admin, lasting));
+        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone()), drain));
     }
 }

@@ -4,6 +4,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::anyhow;
+use evhub_lifecycle::Trigger;
 use tokio::{
     task::{JoinError, JoinSet},
     time::timeout,
@@ -45,8 +46,9 @@ impl Parts {
         }
     }
 
-    /// Lets all finish, once the drain has begun; deliveries for at most so long.
-    pub(super) async fn finish(mut self, grace: Duration) {
+    /// Lets all finish, once the drain has begun; deliveries for at most so long. Then what lasts longest may end: whoever
+    /// asks meanwhile whether the hub is ready is told that it drains.
+    pub(super) async fn finish(mut self, grace: Duration, last: &Trigger) {
         let worked = timeout(grace, async {
             while let Some(ended) = self.workers.join_next().await {
                 if let Ok((name, Err(error))) = ended {
@@ -57,6 +59,7 @@ impl Parts {
         if worked.await.is_err() {
             warn!(?grace, "attempts are still under way; they will be repeated after the next start");
         }
+        last.begin();
         while self.listeners.join_next().await.is_some() {}
     }
 }
@@ -86,6 +89,11 @@ mod tests {
         parts.work("the workers", pending());
         assert_eq!(parts.broken().await.to_string(), "the listener of --http ended unexpectedly");
         // What is left is waited for, and what has ended is not waited for again.
-        tokio::time::timeout(Duration::from_secs(5), parts.finish(Duration::ZERO)).await.expect("it hangs");
+        tokio::time::timeout(
+            Duration::from_secs(5),
+            parts.finish(Duration::ZERO, &evhub_lifecycle::channel().0),
+        )
+        .await
+        .expect("it hangs");
     }
 }

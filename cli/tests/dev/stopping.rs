@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     process::{Process, json},
-    site::{PRODUCER, Sink, Site, processor},
+    site::{PRODUCER, Sink, Site, get, processor},
 };
 
 #[test]
@@ -18,6 +18,11 @@ fn a_stop_waits_for_an_attempt_under_way_and_repeats_nothing() {
     sink.attempt("slow");
     hub.process.signal("TERM");
     hub.process.logs("stopping: finishing what is under way");
+    let (status, readyz) = get(hub.admin, "/readyz");
+    assert!(
+        status == 503 && readyz.contains(r#""draining":true"#),
+        "whoever asks is told: {status} {readyz}"
+    );
     let (code, said) = hub.process.ended();
     assert_eq!(code, Some(0), "{}", said.join("\n"));
     let last: serde_json::Value = serde_json::from_str(said.last().unwrap()).unwrap();

@@ -12,6 +12,7 @@ use evhub_event::{Record, kafka, record::PROCESSOR_UID};
 use evhub_journal::{Journal, Stored};
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{
     shared::{Lane, Shared, now},
@@ -232,6 +233,7 @@ impl Working {
             last_attempt: payload.causes.last().map(|cause| cause.time).filter(|_| attempts > 0),
             causes: payload.causes,
         };
+        warn!(processor = %shared.name, letter = letter.id(), ?reason, attempts, "an event becomes a dead letter");
         letter.encode(payload.record)
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub(super) ensured: BTreeSet<String>,
     /// Groups that get a new generation.
     pub(super) joined: BTreeMap<String, u64>,
+    /// Why the first request was refused that found no room.
+    pub(super) full: Option<String>,
     bytes: u64,
 }
 
@@ -81,7 +83,10 @@ impl Plan {
     fn add(&mut self, request: Request, image: &mut Image, now: i64, space: Space) {
         let room = self.room(&request, space);
         match (request, room) {
-            (request, Err(why)) => request.refuse(&Refusal::Full(why)),
+            (request, Err(why)) => {
+                request.refuse(&Refusal::Full(why.clone()));
+                self.full.get_or_insert(why);
+            }
             (Request::Append { topic, partition, draft, reply, .. }, Ok(())) => {
                 self.append((topic, partition), draft, reply, image, now);
             }

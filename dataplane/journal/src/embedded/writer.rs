@@ -31,6 +31,8 @@ pub(super) struct Writer {
     /// What will be true when everything planned is written; only meaningful while the engine is up.
     image: Image,
     state: State,
+    /// Whether the latest batch found the disk full, which is worth a line when it changes and not at every request.
+    full: bool,
 }
 
 enum State {
@@ -41,7 +43,7 @@ enum State {
 
 impl Writer {
     pub(super) fn new(core: Arc<Core>, image: Image) -> Self {
-        Self { core, image, state: State::Up }
+        Self { core, image, state: State::Up, full: false }
     }
 
     /// Works until the queue is closed and empty.
@@ -76,7 +78,21 @@ impl Writer {
         }
         let space = self.space();
         let plan = Plan::new(requests, &mut self.image, now(), space);
+        self.tell_if_full(plan.full.as_deref());
         self.write(plan);
+    }
+
+    fn tell_if_full(&mut self, full: Option<&str>) {
+        if self.full == full.is_some() {
+            return;
+        }
+        self.full = full.is_some();
+        let dir = self.core.dir.display();
+        if let Some(why) = full {
+            tracing::warn!(%dir, why, "the disk is full: new events are refused until there is room");
+        } else {
+            tracing::info!(%dir, "there is room on the disk again");
+        }
     }
 
     fn write(&mut self, mut plan: Plan) {
