@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use evhub_crds::{
@@ -11,8 +12,8 @@ use evhub_crds::{
     rules, schema,
 };
 use evhub_routing::{
-    Backoff, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol, Retry, Route, Start,
-    Target,
+    Backoff, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol, Retry, RetryAfter,
+    RetryOn, Route, Start, Target,
 };
 use http::Uri;
 
@@ -175,18 +176,21 @@ fn routing(
             .collect(),
         partitions: producers.first().map_or(0, |producer| producer.partitions),
         event_bytes: producers.iter().map(|producer| producer.event_bytes).max().unwrap_or(0),
+        filter: None,
+        delay_key: None,
         target: target(&spec.target, url),
         policy: policy(&spec.delivery),
         start: match spec.start_from {
             StartFrom::Latest => Start::Latest,
             StartFrom::Earliest => Start::Earliest,
         },
+        suspend: false,
     }
 }
 
 fn target(spec: &processor::Target, url: Uri) -> Target {
     let processor::Target { url: _, protocol: processor::Protocol::CloudEvents, timeout } = spec;
-    Target { url, protocol: Protocol::CloudEvents, timeout: timeout.get() }
+    Target { url, protocol: Protocol::CloudEvents, timeout: timeout.get(), headers: Vec::new(), tls: None }
 }
 
 fn policy(spec: &processor::Delivery) -> Policy {
@@ -199,8 +203,18 @@ fn policy(spec: &processor::Delivery) -> Policy {
         },
         max_in_flight: *max_in_flight,
         max_parked: *max_parked,
-        retry: Retry { max_attempts: retry.max_attempts, backoff: backoff(&retry.backoff) },
+        max_parked_bytes: 1 << 30,
+        max_parked_per_key: 10_000,
+        rate_limit: None,
+        retry: Retry {
+            max_attempts: retry.max_attempts,
+            max_age: Duration::from_hours(24),
+            backoff: backoff(&retry.backoff),
+            retry_after: RetryAfter { honor: true, max: Duration::from_hours(1) },
+            retry_on: RetryOn::default(),
+        },
         on_exhausted: OnExhausted::DeadLetter,
+        dead_letter_retention: Duration::from_hours(336),
     }
 }
 

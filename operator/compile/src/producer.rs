@@ -40,6 +40,9 @@ fn routing(settings: &Settings, resource: &Resource, spec: &ProducerSpec) -> Pro
         topic: names::events(&settings.prefix, &resource.name),
         partitions: spec.topic.partitions,
         event_bytes: spec.limits.event_bytes.bytes() as usize,
+        batch_events: spec.limits.batch_events as usize,
+        batch_bytes: spec.limits.batch_bytes.bytes() as usize,
+        events_per_second: spec.limits.events_per_second,
     }
 }
 
