@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-pub use expression::{Cel, Invalid as InvalidCel, MAX_SOURCE_BYTES};
+pub use expression::{Cel, Invalid as InvalidCel, MAX_SOURCE_BYTES, Unclear};
 
 /// Which events a Processor receives: those for which all parts hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -11,7 +11,7 @@ pub mod filter;
 pub mod policy;
 pub mod target;
 
-pub use filter::{Cel, Filter, TypePattern};
+pub use filter::{Cel, Filter, TypePattern, Unclear};
 pub use policy::{
     Backoff, Growth, GrpcCode, OnExhausted, Order, Policy, RateLimit, Retry, RetryAfter, RetryOn,
     StatusPattern,
@@ -20,7 +20,7 @@ pub use target::{Protocol, Target, Tls};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The total order of snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -60,6 +60,8 @@ pub struct Producer {
     pub name: Name,
     /// Its identity, which a new Producer of the same name does not share.
     pub uid: String,
+    /// How EvHub's clients call it; no other Producer of the hub is called so.
+    pub evhub: EvhubName,
     /// The topic that holds its events.
     pub topic: String,
     /// How many partitions that topic has.
@@ -73,6 +75,16 @@ pub struct Producer {
     /// How many events a second each dataplane lets in; `None` is as many as come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u32>,
+}
+
+/// How EvHub's clients call a Producer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvhubName {
+    /// The application.
+    pub app_id: String,
+    /// The topic.
+    pub topic_id: String,
 }
 
 /// A service that receives events.
