@@ -159,10 +159,10 @@ impl Answer {
     /// What happened, in words.
     pub fn text(&self) -> String {
         match self {
-            Self::Status { status, text, .. } if text.is_empty() => format!("the target answered {status}"),
             Self::Status { status: status @ 300..=399, .. } => {
                 format!("the target answered {status}; redirects are not followed")
             }
+            Self::Status { status, text, .. } if text.is_empty() => format!("the target answered {status}"),
             Self::Status { status, text, .. } => format!("the target answered {status}: {text}"),
             Self::Refused { code, text } if text.is_empty() => {
                 format!("the target answered with code {code}")

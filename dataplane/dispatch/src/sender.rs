@@ -207,8 +207,10 @@ async fn read(response: Response<Incoming>, keep: usize, most: usize) -> Bytes {
 
 /// A stranger's text made fit for logs, terminals and dead letters.
 fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT)]);
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = String::from_utf8_lossy(bytes);
+    // What is no text grows when it is replaced.
+    let kept = &text[..text.floor_char_boundary(KEPT)];
+    kept.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// An error and its causes, outermost first.

@@ -10,10 +10,11 @@ mod slot;
 mod takeover;
 mod task;
 
-use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
 use evhub_routing::{EvhubName, Processor};
+use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
@@ -49,10 +50,11 @@ const REJOIN: Duration = Duration::from_secs(1);
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
     let mut resume = assignment.resume.clone();
     let shared = Arc::new(Shared::new(assignment));
-    let mut stop = pin!(stop);
+    // Shared, because it is asked again after it has come: by what follows a drain that failed.
+    let stop = stop.shared();
     loop {
         let exit = match Member::join(Arc::clone(&shared)).await {
-            Ok(member) => member.work(stop.as_mut(), &mut resume).await,
+            Ok(member) => member.work(stop.clone(), &mut resume).await,
             Err(error) => Exit::Failed(error.to_string()),
         };
         shared.progress.left();
@@ -62,7 +64,7 @@ pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output
             Exit::Failed(error) => {
                 warn!(processor = %shared.processor.name, error, "the log failed; joining the group again");
                 tokio::select! {
-                    () = stop.as_mut() => return,
+                    () = stop.clone() => return,
                     () = sleep(REJOIN) => {}
                 }
             }

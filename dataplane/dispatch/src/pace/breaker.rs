@@ -1,5 +1,8 @@
 //! Whether a target is spoken to at all: it opens when half of the calls fail, and finds out with a few whether they
 //! still do. Pure.
+//!
+//! Whoever uses it tells it of first attempts alone, and of probes: a retry says more about its event than about its
+//! target, and a few events that always fail must not make a healthy target look as if it were down.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +11,7 @@ const WINDOW: usize = 10;
 /// Of fewer calls than this, half says little.
 const CALLS: u32 = 20;
 /// How long it stays open at first, and at most: each time that a probe fails it is twice as long.
-const OPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+const OPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 /// How many probes there are at once: after so many that succeeded the next number, after the last all calls.
 const PROBES: [u32; 3] = [1, 2, 4];
 /// When to ask again while all probes are under way.
@@ -26,6 +29,13 @@ pub enum Admission {
 /// Which calls count as probes: those of the round that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(Option<u64>);
+
+impl Ticket {
+    /// Whether it is a probe's.
+    pub const fn is_probe(self) -> bool {
+        self.0.is_some()
+    }
+}
 
 /// A breaker.
 #[derive(Clone, Debug)]

@@ -57,6 +57,11 @@ impl Endpoint {
 }
 
 impl Permit {
+    /// Whether the call is to find out how the target is.
+    pub fn is_probe(&self) -> bool {
+        self.ticket.is_some_and(Ticket::is_probe)
+    }
+
     /// The call was made and ended, with or without trouble.
     pub fn ended(mut self, now: Instant, trouble: bool) {
         if let Some(ticket) = self.ticket.take() {

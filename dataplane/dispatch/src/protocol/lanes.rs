@@ -98,6 +98,11 @@ impl<L: Clone + Ord> Lanes<L> {
         places
     }
 
+    /// Whether any delivery is still held.
+    pub(super) fn has_unpassed(&self) -> bool {
+        !self.unpassed.is_empty()
+    }
+
     /// Adds a delivery that is not known yet.
     pub(super) fn add(&mut self, place: Place, item: Item<L>) {
         self.items.insert(place, item);

@@ -62,6 +62,11 @@ impl Listing {
         list
     }
 
+    /// What the next commit must list whatever else it does: records whose tombstones are not acknowledged.
+    pub fn held(&self) -> Vec<u64> {
+        self.list(0)
+    }
+
     /// Removes and returns the newest entries, so that the rest fits a list.
     pub fn overflow(&mut self, fits: impl Fn(&[u64]) -> bool) -> Vec<(u64, StateKey)> {
         let mut keep = self.entries.len();

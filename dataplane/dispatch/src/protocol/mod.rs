@@ -25,6 +25,8 @@ pub mod listing;
 pub mod load;
 pub mod partition;
 pub mod takeover;
+#[cfg(test)]
+mod tests;
 pub mod tracker;
 
 pub use claim::{Claim, Metadata};

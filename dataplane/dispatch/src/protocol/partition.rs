@@ -177,6 +177,11 @@ impl<L: Clone + Ord> Partition<L> {
         !self.draining && self.unresolved() < self.rules.max_unresolved
     }
 
+    /// Whether a parked delivery waits for replay to pass its place.
+    pub fn is_replaying(&self) -> bool {
+        self.lanes.has_unpassed()
+    }
+
     /// Where to read a source from.
     pub fn resume(&self, source: u16) -> u64 {
         self.sources.get(usize::from(source)).map_or(0, Tracker::base)
@@ -481,13 +486,12 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// What to commit now, if anything changed and no commit is under way.
     pub fn commit(&mut self) -> Option<Offsets> {
-        if self.flying || !self.dirty {
+        if self.flying || !self.dirty || self.waits_for_tombstones() {
             return None;
         }
         self.dirty = false;
         self.flying = true;
-        let bare: Vec<(u64, Vec<(u64, u64)>)> =
-            self.sources.iter().map(|t| (t.base(), t.completed())).collect();
+        let bare = self.bare();
         let mut claim = self.claim.clone();
         claim.dead = self.listing.compose(|dead| fits(&claim, dead, &bare));
         claim.low = self.low();
@@ -496,6 +500,17 @@ impl<L: Clone + Ord> Partition<L> {
         }
         let with_claim = |(offset, completed)| (offset, Metadata { claim: claim.clone(), completed });
         Some(bare.into_iter().map(with_claim).collect())
+    }
+
+    /// Whether what must stay listed leaves no room for what is completed: then tombstones come first.
+    fn waits_for_tombstones(&self) -> bool {
+        let held = self.listing.held();
+        !held.is_empty() && !fits(&self.claim, &held, &self.bare())
+    }
+
+    /// What would be committed, less the claim.
+    fn bare(&self) -> Vec<(u64, Vec<(u64, u64)>)> {
+        self.sources.iter().map(|tracker| (tracker.base(), tracker.completed())).collect()
     }
 
     fn low(&self) -> u64 {
@@ -533,9 +548,7 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// Takes the dead entries that the next commit has no room for off the list.
     pub(super) fn overflow(&mut self) -> Vec<(u64, StateKey)> {
-        let bare: Vec<(u64, Vec<(u64, u64)>)> =
-            self.sources.iter().map(|t| (t.base(), t.completed())).collect();
-        let claim = self.claim.clone();
+        let (claim, bare) = (self.claim.clone(), self.bare());
         self.listing.overflow(|dead| fits(&claim, dead, &bare))
     }
 
@@ -556,7 +569,7 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// Whether nothing is under way, so that after one last commit another may own the partition.
     pub fn is_quiet(&self) -> bool {
-        self.busy == 0 && !self.flying
+        self.busy == 0 && !self.flying && !(self.dirty && self.waits_for_tombstones())
     }
 }
 

@@ -80,6 +80,11 @@ impl<L: Clone + Ord> Loading<L> {
         }
     }
 
+    /// Whether a record was finished or discarded already, so that only its tombstone may be missing.
+    pub fn is_dead(&self, at: u64) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.dead.contains(&at))
+    }
+
     /// Takes a tombstone of the `.state` topic.
     pub fn tombstone(&mut self, key: StateKey) {
         self.loader.tombstone(key);

@@ -53,10 +53,10 @@ impl Gate {
         }
     }
 
-    /// An attempt ended.
-    pub(super) fn ended(&mut self, permit: Permit, began: Instant, answer: &Answer) {
+    /// An attempt ended: an event's first one, or not.
+    pub(super) fn ended(&mut self, permit: Permit, began: Instant, answer: &Answer, first: bool) {
         let now = Instant::now();
-        if let Some(trouble) = answer.is_trouble() {
+        if let Some(trouble) = answer.is_trouble().filter(|_| first || permit.is_probe()) {
             permit.ended(now, trouble);
         }
         self.limit.ended(began, now, answer.signal(now - began));

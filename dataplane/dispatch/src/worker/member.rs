@@ -12,7 +12,7 @@ use evhub_journal::{CommitError, Committed, Error, Journal, Polled, Tail, TopicP
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -54,6 +54,8 @@ pub(super) struct Member<J: Journal> {
     ended: usize,
     /// Where the search for the next attempt begins, so that partitions take turns.
     turn: u32,
+    /// Partitions to be given up as soon as nothing of them is under way.
+    leaving: BTreeSet<u32>,
     draining: bool,
 }
 
@@ -69,14 +71,14 @@ impl<J: Journal> Member<J> {
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
         let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
         let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0) };
-        let slots = BTreeMap::new();
-        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, draining: false })
+        let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
     }
 
     /// Works until told to stop, or until the group must be joined anew.
     pub(super) async fn work(
         mut self,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
+        mut stop: impl Future<Output = ()> + Unpin,
         resume: &mut watch::Receiver<u64>,
     ) -> Exit {
         let mut inbox = self.out.shared.inbox.clone();
@@ -90,7 +92,7 @@ impl<J: Journal> Member<J> {
             }
             let wake = self.wake();
             let step = tokio::select! {
-                () = stop.as_mut(), if !self.draining => {
+                () = &mut stop, if !self.draining => {
                     self.drain();
                     Ok(())
                 }
@@ -183,7 +185,7 @@ impl<J: Journal> Member<J> {
             let (at, key) = (found.at, found.key);
             match found.body {
                 Body::Tombstone => loading.tombstone(key),
-                Body::Unreadable => loading.unreadable(at, key),
+                Body::Unreadable(_) => loading.unreadable(at, key),
                 Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
                     let place = Place { source: self.out.source(&topic), offset };
                     parked.insert(place, Rest { not_before, kind, bytes });
@@ -216,31 +218,40 @@ impl<J: Journal> Member<J> {
         for (index, topic) in self.sources.iter().enumerate() {
             let at = TopicPartition { topic: topic.clone(), partition };
             self.tail.seek(&at, owned.resume(index as u16));
+            // An earlier ownership may have left it paused.
+            self.tail.pause(&at, false);
         }
         let mut working = Working::new(partition, owned, parked, &mut self.out);
         working.partition.spare(self.out.gate.open);
         working.carry_out(effects, &mut self.out);
-        if self.draining {
+        if self.draining || self.leaving.contains(&partition) {
             working.partition.drain();
         }
         self.slots.insert(partition, Slot::Working(Box::new(working)));
+        self.gauge();
         let working = self.slots.values().filter(|slot| matches!(slot, Slot::Working(_))).count();
         if working == self.out.shared.processor.partitions as usize {
             self.out.shared.progress.listening.store(true, Relaxed);
         }
+        self.let_go(partition);
     }
 
+    /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until
+    /// it is answered: were the partition to come back before, the answer would be taken for that of the next one.
     fn give_up(&mut self, partition: u32) {
+        self.leaving.insert(partition);
         match self.slots.get_mut(&partition) {
             Some(Slot::Working(working)) => {
-                working.leaving = true;
                 working.partition.drain();
+                self.let_go(partition);
             }
-            _ => self.release(partition),
+            Some(Slot::Taking | Slot::Claiming(..)) => {}
+            None => self.release(partition),
         }
     }
 
     fn release(&mut self, partition: u32) {
+        self.leaving.remove(&partition);
         if let Some(Slot::Working(working)) = self.slots.remove(&partition) {
             working.forget(&mut self.out);
         }
@@ -303,6 +314,7 @@ impl<J: Journal> Member<J> {
             Done::Taken(_) | Done::Swept(..) | Done::Claimed(_) => {}
         }
         slot.carry_out(effects, &mut self.out);
+        self.gauge();
         self.take_in(partition);
         self.let_go(partition);
         Ok(())
@@ -311,6 +323,9 @@ impl<J: Journal> Member<J> {
     fn done_before_work(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
         let slot = self.slots.remove(&partition);
         match (slot, done) {
+            (Some(Slot::Taking), Done::Taken(Ok(_))) if self.leaving.contains(&partition) => {
+                self.release(partition);
+            }
             (Some(Slot::Taking), Done::Taken(Ok(taken))) => self.taken(partition, taken),
             (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
             (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(()))) => {
@@ -324,10 +339,14 @@ impl<J: Journal> Member<J> {
                 doubt(&error)?;
                 warn!(processor = %self.out.shared.name, partition, %error, "cannot claim; trying again");
                 claiming.rejected();
-                self.claim(partition, *claiming, parked);
+                if self.leaving.contains(&partition) {
+                    self.release(partition);
+                } else {
+                    self.claim(partition, *claiming, parked);
+                }
             }
             (Some(_), Done::Swept(_, Err(error))) => return Err(unknown(&error)),
-            // It was given up meanwhile.
+            // A tombstone's answer may come when its partition was given up.
             (slot, _) => drop(slot.map(|slot| self.slots.insert(partition, slot))),
         }
         Ok(())
@@ -335,8 +354,7 @@ impl<J: Journal> Member<J> {
 
     /// Gives a revoked partition up once nothing of it is under way.
     fn let_go(&mut self, partition: u32) {
-        let leaving = matches!(self.slots.get(&partition), Some(Slot::Working(working)) if working.leaving);
-        if leaving && self.is_settled(partition) {
+        if self.leaving.contains(&partition) && self.is_settled(partition) {
             self.release(partition);
         }
     }
@@ -459,7 +477,15 @@ impl<J: Journal> Member<J> {
             offset,
             metadata: metadata.encode(offset),
         });
-        Box::pin(self.tail.commit(offsets.collect()))
+        let committing = self.tail.commit(offsets.collect());
+        Box::pin(async move {
+            let answer = committing.await;
+            if matches!(answer, Err(CommitError::Rejected(_))) {
+                // What follows is the same commit again.
+                sleep(COMMIT_AFTER).await;
+            }
+            answer
+        })
     }
 
     fn gauge(&self) {

@@ -67,8 +67,6 @@ pub(super) struct Working {
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
-    /// Whether it is to be given up as soon as nothing is under way.
-    pub(super) leaving: bool,
 }
 
 /// What was read of a source and not taken in yet.
@@ -146,8 +144,7 @@ impl Working {
         }
         let (payloads, instants) = (HashMap::new(), HashMap::new());
         let (letters, backlog) = (HashMap::new(), VecDeque::new());
-        let (paused, leaving) = (false, false);
-        Self { number, partition, payloads, parked, instants, letters, backlog, paused, leaving }
+        Self { number, partition, payloads, parked, instants, letters, backlog, paused: false }
     }
 
     /// Nothing of this partition is here any more.
@@ -249,7 +246,7 @@ impl Working {
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
-        out.gate.ended(permit, began.1, &answer);
+        out.gate.ended(permit, began.1, &answer, start.attempt == 1);
         let first = *payload.first_attempt.get_or_insert(began.0);
         let tried = Tried {
             attempt: start.attempt,

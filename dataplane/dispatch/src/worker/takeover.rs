@@ -1,13 +1,15 @@
 //! Reading what is durable of a partition before claiming it. I/O.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
+use evhub_event::Record;
 use evhub_journal::{Error, Journal, Stored, TopicPartition};
 use evhub_routing::Start;
 use tracing::{error, warn};
 
 use super::shared::{Lane, Shared};
 use crate::{
+    Progress,
     dead::{DeadLetter, Reason},
     parked::{self, Parked},
     protocol::{Committed, Kind, Loading, Metadata, StateKey},
@@ -43,7 +45,8 @@ pub(super) enum Body {
         bytes: u64,
     },
     Tombstone,
-    Unreadable,
+    /// With the record as it is.
+    Unreadable(Record),
 }
 
 /// Reads a partition's commits and its `.state` topic, in the order that the protocol prescribes.
@@ -61,6 +64,7 @@ pub(super) async fn take<J: Journal>(
     read(&shared, &state, from, to, &mut found).await?;
     let now = self::end(&shared, &state).await?;
     read(&shared, &state, to, now, &mut found).await?;
+    bury_unreadable(&shared, &state, &loading, &found).await;
     if !loading.has_claim() && !found.is_empty() {
         warn!(processor = %shared.name, partition, records = found.len(), "no claim: keeping every parked record");
     }
@@ -125,7 +129,7 @@ async fn read<J: Journal>(
         let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
         from = slice.next.max(from + 1);
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
-            if let Some(record) = understand(shared, state, stored).await {
+            if let Some(record) = understand(shared, stored) {
                 found.push(record);
             }
         }
@@ -134,11 +138,7 @@ async fn read<J: Journal>(
 }
 
 /// `None` for a record of another Processor, which had this one's name before it.
-async fn understand<J: Journal>(
-    shared: &Shared<J>,
-    state: &TopicPartition,
-    stored: &Stored,
-) -> Option<Found> {
+fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> {
     let key = parked::decode_key(&shared.processor.uid, stored.record.key.as_deref()?)?;
     let at = stored.offset;
     if stored.record.value.is_none() {
@@ -151,12 +151,30 @@ async fn understand<J: Journal>(
         }
         Err(error) => {
             error!(processor = %shared.name, at, %error, "a parked delivery cannot be read; it becomes a dead letter");
-            let letter = poison(shared, state, stored.offset);
-            super::task::bury(shared, letter.encode(stored.record.clone())).await;
-            Body::Unreadable
+            Body::Unreadable(stored.record.clone())
         }
     };
     Some(Found { at, key, body })
+}
+
+/// Makes dead letters of what cannot be read, unless an earlier owner did.
+async fn bury_unreadable<J: Journal>(
+    shared: &Shared<J>,
+    state: &TopicPartition,
+    loading: &Loading<Lane>,
+    found: &[Found],
+) {
+    let tombstones = found.iter().filter(|found| matches!(found.body, Body::Tombstone));
+    let cleared: HashSet<StateKey> = tombstones.map(|found| found.key).collect();
+    let (_, end) = loading.range();
+    for Found { at, key, body } in found {
+        let Body::Unreadable(record) = body else { continue };
+        if *at < end && !cleared.contains(key) && !loading.is_dead(*at) {
+            Progress::add(&shared.progress.poisoned, 1);
+            super::task::bury(shared, poison(shared, state, *at).encode(record.clone())).await;
+            Progress::add(&shared.progress.dead_lettered, 1);
+        }
+    }
 }
 
 fn poison<J: Journal>(shared: &Shared<J>, state: &TopicPartition, offset: u64) -> DeadLetter {

@@ -1,0 +1,72 @@
+//! Where a Processor begins to read, and what it may come to read later.
+
+use evhub_event::kafka;
+use evhub_journal::Place;
+use evhub_routing::Start;
+
+use crate::{
+    target::{Reply, Target},
+    world::{EVENTS, INBOX, World, event, now, until},
+};
+
+async fn ids_from(start: Start, created_ago: i64) -> Vec<String> {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    for n in 0..3 {
+        world.publish(&format!("old{n}"), None).await;
+    }
+    (world.processor.start, world.processor.created) = (start, now() - created_ago);
+    let running = world.start();
+    running.until_listening().await;
+    world.publish("new", None).await;
+    world.until_committed(4).await;
+    running.stop().await;
+    target.story().into_iter().map(|(id, _)| id).collect()
+}
+
+#[tokio::test]
+async fn earliest_is_everything() {
+    assert_eq!(ids_from(Start::Earliest, 0).await, ["old0", "old1", "old2", "new"]);
+}
+
+#[tokio::test]
+async fn latest_is_the_creation_less_what_clocks_may_differ() {
+    // Created now: what the log took in the 5 s before counts as later.
+    assert_eq!(ids_from(Start::Latest, 0).await, ["old0", "old1", "old2", "new"]);
+    // Created in a minute, by this clock: nothing of now does.
+    assert_eq!(ids_from(Start::Latest, -60_000).await, ["new"]);
+}
+
+#[tokio::test]
+async fn where_it_began_is_committed_at_once() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.publish("old", None).await;
+    (world.processor.start, world.processor.created) = (Start::Latest, now() + 60_000);
+    let running = world.start();
+    running.until_listening().await;
+    running.stop().await;
+    assert_eq!(world.committed(EVENTS, 0).await.map(|(at, _)| at), Some(1));
+    world.publish("while nobody listened", None).await;
+    let running = world.start();
+    until("it is delivered", || running.delivered() == 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_inbox_is_read_from_its_beginning_and_noticed_while_running() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    (world.processor.start, world.processor.created) = (Start::Latest, now() + 60_000);
+    let running = world.start();
+    running.until_listening().await;
+    world.make(INBOX, 1).await;
+    world.append(INBOX, Place::Partition(0), kafka::encode(&event("redriven", Some("k")))).await;
+    world.inbox.send_replace(true);
+    until("it is delivered", || running.delivered() == 1).await;
+    world.publish("live", None).await;
+    until("the events go on", || running.delivered() == 2).await;
+    running.stop().await;
+    assert_eq!(world.committed(INBOX, 0).await.map(|(at, _)| at), Some(1));
+    assert_eq!(target.attempts()[0].epoch(), 2, "the group was joined anew");
+}
