@@ -1,7 +1,7 @@
 //! Properties of `compile`: it has an answer to every world, whatever the order in which its objects are found.
 
-use evhub_compile::{Egress, Kept, Object, Origin, Resource, Settings, World, compile};
-use evhub_crds::{Kind, processor::StartFrom, schema};
+use evhub_compile::{Apps, Egress, Kept, Object, Origin, Resource, Settings, World, compile};
+use evhub_crds::{Kind, StartFrom, schema};
 use evhub_routing::Name;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -37,7 +37,10 @@ proptest! {
 }
 
 fn world(objects: Vec<Object>) -> World {
-    World { settings: Settings { prefix: "evhub".into(), egress: Egress::Loopback }, objects }
+    World {
+        settings: Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any },
+        objects,
+    }
 }
 
 fn object() -> impl Strategy<Value = Object> {
@@ -80,7 +83,7 @@ fn resource(kind: Kind, name: &str, created: i64) -> Resource {
 
 fn kept() -> impl Strategy<Value = Kept> {
     (option::of(1..4u32), option::of(select(&[StartFrom::Latest, StartFrom::Earliest][..])))
-        .prop_map(|(partitions, start_from)| Kept { partitions, start_from })
+        .prop_map(|(partitions, start_from)| Kept { partitions, start_from, ..Kept::default() })
 }
 
 /// Mostly sound, so that the deeper decisions are reached.
