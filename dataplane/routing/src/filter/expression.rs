@@ -129,7 +129,8 @@ impl FromStr for Cel {
 
 /// The first problem, on one line; those after it mostly follow from it.
 fn first(problems: &str) -> String {
-    problems.lines().next().unwrap_or("it cannot be read").trim().chars().take(200).collect()
+    let line = problems.lines().next().unwrap_or("it cannot be read").trim();
+    line.strip_prefix("ERROR: <input>:").unwrap_or(line).chars().take(200).collect()
 }
 
 /// Two expressions are the same when they are written alike.
