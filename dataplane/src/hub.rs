@@ -10,7 +10,10 @@ use evhub_journal::Journal;
 use evhub_routing::{Name, Snapshot};
 use tokio::sync::watch;
 
-use crate::{ingest::Door, meters::Meters};
+use crate::{
+    ingest::{Door, Quotas},
+    meters::Meters,
+};
 
 /// Handed to ingest, api, admin and workers alike; cheap to clone.
 #[derive(Clone)]
@@ -23,10 +26,14 @@ pub struct Hub<J: Journal> {
     pub board: Board,
     /// Who waits for an inbox to appear.
     pub inboxes: Inboxes,
+    /// Who waits to be resumed.
+    pub resumes: Resumes,
     /// What the surfaces count.
     pub meters: Meters,
     /// How many bytes of events may be on their way to the log at once, over all listeners.
     pub door: Door,
+    /// How many events a second each Producer lets in, over all listeners.
+    pub quotas: Quotas,
 }
 
 /// The progress of every Processor that runs here.
@@ -37,6 +44,10 @@ pub struct Board(Arc<Mutex<BTreeMap<Name, Arc<Progress>>>>);
 /// spares the worker from asking for it again and again.
 #[derive(Clone, Debug, Default)]
 pub struct Inboxes(Arc<Mutex<BTreeMap<Name, watch::Sender<bool>>>>);
+
+/// Tells a Processor's worker that somebody wants it to go on after it suspended itself.
+#[derive(Clone, Debug, Default)]
+pub struct Resumes(Arc<Mutex<BTreeMap<Name, watch::Sender<u64>>>>);
 
 // === impl Hub ===
 
@@ -49,14 +60,21 @@ impl<J: Journal> Hub<J> {
             snapshot,
             board: Board::default(),
             inboxes: Inboxes::default(),
+            resumes: Resumes::default(),
             meters: Meters::default(),
             door: Door::default(),
+            quotas: Quotas::default(),
         }
     }
 
     /// What runs now. Never holds the watch's lock longer than this call.
     pub fn running(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Lets a Processor that suspended itself go on.
+    pub fn resume(&self, name: &Name) {
+        self.resumes.resume(name);
     }
 }
 
@@ -76,6 +94,25 @@ impl Inboxes {
     fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<bool>) -> T) -> T {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(false)))
+    }
+}
+
+// === impl Resumes ===
+
+impl Resumes {
+    /// Lets this Processor go on, if it suspended itself.
+    pub fn resume(&self, name: &Name) {
+        self.with(name, |sender| sender.send_modify(|times| *times += 1));
+    }
+
+    /// Changes each time that this Processor is to go on.
+    pub fn watch(&self, name: &Name) -> watch::Receiver<u64> {
+        self.with(name, watch::Sender::subscribe)
+    }
+
+    fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(0)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod surfaces {
     mod admin;
+    mod batch;
     mod dead;
     mod log;
     mod publish;
