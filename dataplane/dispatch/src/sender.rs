@@ -101,6 +101,10 @@ impl Sender {
 
     /// Makes one attempt. The time covers everything, from connecting to the last byte that is read.
     pub async fn attempt(&self, target: &Target, delivery: &Delivery<'_>, timeout: Duration) -> Reply {
+        if matches!(target.protocol, Protocol::EvHubGrpc | Protocol::Stream) {
+            // Compile accepts no such target; a snapshot that has one all the same must not be delivered in another form.
+            return Answer::Failed("this version does not speak the target's protocol".to_owned()).into();
+        }
         let deadline = Instant::now() + timeout;
         let late = || Answer::TimedOut(format!("no answer within {timeout:?}"));
         let request = match request(target, delivery) {

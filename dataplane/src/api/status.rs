@@ -152,9 +152,9 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> Proces
         parked: Progress::get(&progress.parked),
         in_flight: Progress::get(&progress.in_flight),
         dead_lettered: letters.ok().map(|index| index.count()),
-        suspended: false,
+        suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
-        conditions: conditions(ready),
+        conditions: conditions(ready, processor.suspend, progress.suspended.load(Relaxed)),
     }
 }
 
@@ -166,9 +166,14 @@ async fn behind<J: Journal>(api: &Api<J>, processor: &Processor) -> (Option<u64>
 }
 
 /// Only accepted and resolved Processors are in a snapshot, and what is here is what runs.
-fn conditions(ready: bool) -> Vec<Condition> {
+fn conditions(ready: bool, wanted: bool, exhausted: bool) -> Vec<Condition> {
     let fact = |r#type| Condition { r#type, status: "True", reason: r#type };
     let (status, reason) = if ready { ("True", "Listening") } else { ("False", "NotListening") };
     let readiness = Condition { r#type: "Ready", status, reason };
-    vec![readiness, fact("Accepted"), fact("ResolvedRefs"), fact("Programmed")]
+    let mut conditions = vec![readiness, fact("Accepted"), fact("ResolvedRefs"), fact("Programmed")];
+    if wanted || exhausted {
+        let reason = if exhausted { "Exhausted" } else { "Suspended" };
+        conditions.push(Condition { r#type: "Suspended", status: "True", reason });
+    }
+    conditions
 }
