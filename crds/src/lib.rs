@@ -11,6 +11,7 @@
 //! - [`rules`]: the rules that a schema cannot say, once as CEL and once as Rust
 //! - [`schema`]: checks a document against the schema
 //! - [`crd`]: the two CRDs
+//! - [`reference`]: the two kinds as a page for people
 
 pub mod condition;
 pub mod crd;
@@ -19,6 +20,7 @@ pub mod duration;
 pub mod processor;
 pub mod producer;
 pub mod quantity;
+pub mod reference;
 pub mod rules;
 pub mod schema;
 pub mod start;

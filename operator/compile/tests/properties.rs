@@ -91,15 +91,32 @@ fn spec() -> impl Strategy<Value = (Kind, Value)> {
     let producer = (0..5u32).prop_map(|partitions| json!({ "topic": { "partitions": partitions } }));
     let processor = (
         vec(select(&["a", "b", "c"][..]), 0..3),
-        select(&["http://127.0.0.1/", "http://[::1]:1/x?y", "http://h:99999/", "http://h/", "ftp://h", ""][..]),
-        select(&["Key", "None", "Partition"][..]),
-        select(&["Latest", "Earliest"][..]),
+        select(
+            &["http://127.0.0.1/", "http://[::1]:1/x?y", "http://h:99999/", "http://h/", "ftp://h", ""][..],
+        ),
+        select(&["Key", "None", "Partition", "Other"][..]),
+        select(&["Latest", "Earliest", "2026-01-31T00:00:00Z", "2026-02-31T00:00:00Z"][..]),
         select(&["1ms", "0s", "20m"][..]),
+        option::of(select(&["true", "data.a >", "a > 1", "data.a.all(x, x.all(y, true))"][..])),
+        (option::of(Just("reminder")), 0..3u32, select(&["X-A", "x-a", "Host", "é"][..])),
     )
-        .prop_map(|(producers, url, order, start, initial)| {
+        .prop_map(|(producers, url, order, start, initial, cel, (delay_key, parked, header))| {
             let producers: Vec<Value> = producers.into_iter().map(|name| json!({ "name": name })).collect();
-            let delivery = json!({ "order": order, "retry": { "backoff": { "initial": initial } } });
-            json!({ "producers": producers, "target": { "url": url }, "delivery": delivery, "startFrom": start })
+            let retry = json!({ "backoff": { "initial": initial }, "retryOn": { "status": ["5xx"] } });
+            let headers = json!([{ "name": "X-A", "value": "a" }, { "name": header, "value": "b" }]);
+            let mut spec = json!({
+                "producers": producers,
+                "target": { "url": url, "headers": if parked == 0 { headers } else { json!([]) } },
+                "delivery": { "order": order, "maxParked": 2, "maxParkedPerKey": parked + 1, "retry": retry },
+                "startFrom": start,
+            });
+            if let Some(cel) = cel {
+                spec["filter"] = json!({ "tags": ["a"], "types": ["a.*"], "cel": cel });
+            }
+            if let Some(delay_key) = delay_key {
+                spec["delayKey"] = json!(delay_key);
+            }
+            spec
         });
     prop_oneof![
         producer.prop_map(|spec| (Kind::Producer, spec)),
@@ -126,6 +143,24 @@ const FIELDS: &[&str] = &[
     "max",
     "multiplier",
     "startFrom",
+    "filter",
+    "tags",
+    "types",
+    "cel",
+    "delayKey",
+    "headers",
+    "value",
+    "maxParked",
+    "maxParkedBytes",
+    "maxParkedPerKey",
+    "rateLimit",
+    "events",
+    "per",
+    "maxAge",
+    "retryAfter",
+    "retryOn",
+    "status",
+    "suspend",
     "é",
 ];
 
