@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use evhub_compile::{Compiled, Egress, Settings, Verdict, World, compile};
+use evhub_compile::{Apps, Compiled, Egress, Settings, Verdict, World, compile};
 
 use crate::{
     exit::{Configuration, Exit, Usage},
@@ -43,7 +43,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 /// As `evhub dev` would decide on a first start.
 fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
     identity::fixed(&mut objects);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     compile(&World { settings, objects })
 }
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Compiled, Egress, Settings, World, compile};
+use evhub_compile::{Apps, Compiled, Egress, Settings, World, compile};
 use evhub_dataplane::{
-    Hub, admin, api, ingest, provision,
+    Hub, admin, api, grpc, ingest, provision,
     server::{self, Limits},
     workers,
 };
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Where applications publish over HTTP
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     http: String,
+    /// Where applications publish over gRPC
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT")]
+    grpc: String,
     /// Where /livez, /readyz, /metrics and /snapshot are
     #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT")]
     admin: String,
@@ -79,7 +82,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let addresses = listeners.addresses().context("could not tell the ports")?;
     let mut listening = listeners.serve(&hub, &drain);
     let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
-    info!(http = args.http, admin = args.admin, api = args.api, "listening");
+    info!(http = args.http, grpc = args.grpc, admin = args.admin, api = args.api, "listening");
     let told = tell(args.demo, addresses, &hub, &drain).await;
     if told.is_err() {
         trigger.begin();
@@ -122,7 +125,7 @@ fn snapshot(args: &Args) -> anyhow::Result<Snapshot> {
     let mut objects = loaded.objects;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     let compiled = compile(&World { settings, objects });
     report(&compiled);
     identities.save(&compiled)?;
@@ -170,21 +173,23 @@ async fn ready(hub: &Hub<Embedded>) {
 /// The addresses that were asked for, taken.
 struct Listeners {
     http: TcpListener,
+    grpc: TcpListener,
     admin: TcpListener,
     api: TcpListener,
 }
 
 impl Listeners {
     async fn bind(args: &Args) -> anyhow::Result<Self> {
-        let (http, admin, api) = tokio::join!(
+        let (http, grpc, admin, api) = tokio::join!(
             server::bind("--http", &args.http),
+            server::bind("--grpc", &args.grpc),
             server::bind("--admin", &args.admin),
             server::bind("--api", &args.api),
         );
-        match (http, admin, api) {
-            (Ok(http), Ok(admin), Ok(api)) => Ok(Self { http, admin, api }),
-            (http, admin, api) => {
-                let failed = [http.err(), admin.err(), api.err()].into_iter().flatten();
+        match (http, grpc, admin, api) {
+            (Ok(http), Ok(grpc), Ok(admin), Ok(api)) => Ok(Self { http, grpc, admin, api }),
+            (http, grpc, admin, api) => {
+                let failed = [http.err(), grpc.err(), admin.err(), api.err()].into_iter().flatten();
                 Err(Configuration(failed.map(|error| format!("{error}: {}", error.source)).collect()).into())
             }
         }
@@ -194,13 +199,14 @@ impl Listeners {
         Ok(demo::Addresses { http: self.http.local_addr()?, api: self.api.local_addr()? })
     }
 
-    /// Serves all three until the drain begins.
+    /// Serves all four until the drain begins.
     fn serve(self, hub: &Hub<Embedded>, drain: &Drain) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let serve = |name, listener, router| {
             server::serve(name, listener, router, Limits::default(), hub.meters.clone(), drain.clone())
         };
         tasks.spawn(serve("http", self.http, ingest::router(hub.clone())));
+        tasks.spawn(grpc::serve("grpc", self.grpc, hub.clone(), grpc::Limits::default(), drain.clone()));
         tasks.spawn(serve("admin", self.admin, admin::router(hub.clone(), drain.clone())));
         tasks.spawn(serve("api", self.api, api::router(hub.clone())));
         tasks

@@ -1,6 +1,6 @@
 //! What is remembered, and what is forgotten.
 
-use evhub_compile::{Egress, Settings, World, compile};
+use evhub_compile::{Apps, Egress, Settings, World, compile};
 use serde_json::json;
 
 use super::*;
@@ -32,7 +32,7 @@ fn broken(file: &str) -> Object {
 /// One round as `dev` makes it; the resources as they were told who they are.
 fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
     identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     let world = World { settings, objects };
     let compiled = compile(&world);
     identities.save(&compiled).unwrap();
