@@ -131,7 +131,7 @@ fn tags(text: &str) -> Result<Vec<String>, Invalid> {
         }
     }
     if tags.len() > MAX_TAGS {
-        return Err(invalid(TAGS, format!("has {} tags; {MAX_TAGS} are allowed", tags.len())));
+        return Err(invalid(TAGS, &format!("has {} tags; {MAX_TAGS} are allowed", tags.len())));
     }
     Ok(tags)
 }
@@ -141,12 +141,12 @@ fn delay_keys(text: &str) -> Result<Vec<(String, Duration)>, Invalid> {
     for entry in text.split(',') {
         let form =
             || format!("must be keys and delays such as reminder=10m,escalate=1h, not {}", quote(text));
-        let (key, delay) = entry.split_once('=').ok_or_else(|| invalid(DELAY_KEYS, form()))?;
+        let (key, delay) = entry.split_once('=').ok_or_else(|| invalid(DELAY_KEYS, &form()))?;
         let key = word(DELAY_KEYS, key)?;
-        let delay = duration::parse(delay.trim()).ok_or_else(|| invalid(DELAY_KEYS, form()))?;
+        let delay = duration::parse(delay.trim()).ok_or_else(|| invalid(DELAY_KEYS, &form()))?;
         if delay > MAX_DELAY {
             let limit = duration::write(MAX_DELAY);
-            return Err(invalid(DELAY_KEYS, format!("delays {} longer than {limit}", quote(key))));
+            return Err(invalid(DELAY_KEYS, &format!("delays {} longer than {limit}", quote(key))));
         }
         if keys.iter().any(|(known, _)| known == key) {
             let detail = format!("{DELAY_KEYS} has the key {} more than once", quote(key));
@@ -155,7 +155,7 @@ fn delay_keys(text: &str) -> Result<Vec<(String, Duration)>, Invalid> {
         keys.push((key.to_owned(), delay));
     }
     if keys.len() > MAX_DELAY_KEYS {
-        return Err(invalid(DELAY_KEYS, format!("has {} keys; {MAX_DELAY_KEYS} are allowed", keys.len())));
+        return Err(invalid(DELAY_KEYS, &format!("has {} keys; {MAX_DELAY_KEYS} are allowed", keys.len())));
     }
     Ok(keys)
 }
@@ -164,10 +164,10 @@ fn delay_keys(text: &str) -> Result<Vec<(String, Duration)>, Invalid> {
 fn word<'a>(name: &str, text: &'a str) -> Result<&'a str, Invalid> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(invalid(name, "has an empty word between its commas".to_owned()));
+        return Err(invalid(name, "has an empty word between its commas"));
     }
     if text.len() > MAX_WORD {
-        return Err(invalid(name, format!("has a word of {} bytes; {MAX_WORD} are allowed", text.len())));
+        return Err(invalid(name, &format!("has a word of {} bytes; {MAX_WORD} are allowed", text.len())));
     }
     attributes::check_text(name, text)?;
     Ok(text)
@@ -177,15 +177,15 @@ fn max_attempts(text: &str) -> Result<u32, Invalid> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = text.parse().ok().filter(|number| digits && (1..=MAX_ATTEMPTS).contains(number));
     let detail = || format!("must be a number from 1 to {MAX_ATTEMPTS}, not {}", quote(text));
-    number.ok_or_else(|| invalid("evhubmaxattempts", detail()))
+    number.ok_or_else(|| invalid("evhubmaxattempts", &detail()))
 }
 
 fn timeout(text: &str) -> Result<Duration, Invalid> {
     let span = duration::parse(text).filter(|span| (TIMEOUT.0..=TIMEOUT.1).contains(span));
     let detail = || format!("must be a duration from 1ms to 10m such as 2s, not {}", quote(text));
-    span.ok_or_else(|| invalid("evhubtimeout", detail()))
+    span.ok_or_else(|| invalid("evhubtimeout", &detail()))
 }
 
-fn invalid(name: &str, problem: String) -> Invalid {
+fn invalid(name: &str, problem: &str) -> Invalid {
     Invalid::new(Reason::InvalidControl, name, format!("{name} {problem}"))
 }

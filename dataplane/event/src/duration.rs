@@ -49,7 +49,7 @@ mod tests {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
             assert_eq!(write(Duration::from_millis(millis)), text);
         }
-        assert_eq!(parse("90m"), Some(Duration::from_secs(5400)), "any way of writing it");
+        assert_eq!(parse("90m"), Some(Duration::from_mins(90)), "any way of writing it");
     }
 
     #[test]

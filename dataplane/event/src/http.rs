@@ -59,7 +59,7 @@ pub fn decode_batch(
     body: &Bytes,
     most: usize,
 ) -> Result<Vec<(Event, Controls)>, Invalid> {
-    for name in headers.keys().map(|name| name.as_str()) {
+    for name in headers.keys().map(http::HeaderName::as_str) {
         if name.starts_with(PREFIX) {
             return Err(ambiguous(name));
         }

@@ -26,7 +26,10 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.into_iter().map(pair).collect()
 }
 
-fn decode(body: impl Into<String>) -> Result<Vec<(Event, Controls)>, (u16, &'static str, Option<String>)> {
+/// The status, reason and field of a refusal.
+type Refusal = (u16, &'static str, Option<String>);
+
+fn decode(body: impl Into<String>) -> Result<Vec<(Event, Controls)>, Refusal> {
     let body = Bytes::from(body.into());
     decode_batch(&headers(&[]), &body, MOST)
         .map_err(|invalid| (invalid.reason.status(), invalid.reason.word(), invalid.field))
