@@ -20,7 +20,7 @@ fn the_page_is_what_the_types_say() {
 fn check(file: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, expected).unwrap();
+        fs::write(&path, expected).expect("the file can be written");
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
     assert!(found == expected, "{} is stale: run this test with UPDATE=1", path.display());

@@ -119,7 +119,8 @@ impl Resource {
     pub(crate) fn seniority(&self) -> impl Ord + '_ {
         let spec = self.spec.as_ref().map(Value::to_string);
         let unknown: Vec<&str> = self.unknown.iter().map(|problem| problem.path.as_str()).collect();
-        (self.kind, &self.name, self.created, &self.origin, &self.uid, self.generation, spec, unknown)
+        let kept = (self.allow_order_break, format!("{:?}", self.kept));
+        (self.kind, &self.name, self.created, &self.origin, &self.uid, self.generation, spec, unknown, kept)
     }
 }
 
