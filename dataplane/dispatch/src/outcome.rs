@@ -53,7 +53,7 @@ pub struct Tried {
 }
 
 /// What follows from an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The event is delivered.
     Delivered,

@@ -214,7 +214,9 @@ mod tests {
             let tickets: Vec<Ticket> = (0..probes).map(|_| go(&mut breaker, now)).collect();
             assert!(matches!(breaker.admit(now), Admission::Wait(_)), "{probes} at once");
             assert!(!breaker.is_closed());
-            tickets.into_iter().for_each(|ticket| breaker.ended(now, ticket, false));
+            for ticket in tickets {
+                breaker.ended(now, ticket, false);
+            }
         }
         assert!(breaker.is_closed());
         (0..CALLS - 1).for_each(|_| call(&mut breaker, now, true));
@@ -276,7 +278,9 @@ mod tests {
                     }
                 }
             }
-            flying.into_iter().for_each(|ticket| breaker.ended(now, ticket, false));
+            for ticket in flying {
+                breaker.ended(now, ticket, false);
+            }
             for _ in 0..100 {
                 match breaker.admit(now) {
                     Admission::Go(ticket) => breaker.ended(now, ticket, false),

@@ -80,11 +80,11 @@ impl Limit {
     fn is_slow(&mut self, took: Duration) -> bool {
         let usual = self.usual.get_or_insert(took);
         if took <= *usual {
-            *usual -= (*usual - took) / 8;
+            *usual -= usual.saturating_sub(took) / 8;
             return false;
         }
         let slow = took > *usual * SLOWER && took > *usual + NOTICEABLE;
-        *usual += (took - *usual) / 1024;
+        *usual += took.saturating_sub(*usual) / 1024;
         slow
     }
 }

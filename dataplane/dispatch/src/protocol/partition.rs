@@ -114,6 +114,7 @@ pub type Offsets = Vec<(u64, Metadata)>;
 
 /// A partition in the hands of its owner. `L` names lanes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub struct Partition<L> {
     rules: Rules,
     claim: Claim,

@@ -9,7 +9,7 @@ use evhub_routing::{
 use super::{Intake, intake};
 use crate::Discard;
 
-fn processor(filter: Option<Filter>, delay_key: Option<&str>) -> Processor {
+fn processor(filter: impl Into<Option<Filter>>, delay_key: Option<&str>) -> Processor {
     let wait = Duration::from_secs(1);
     Processor {
         name: Name::new("shop", "billing"),
@@ -23,7 +23,7 @@ fn processor(filter: Option<Filter>, delay_key: Option<&str>) -> Processor {
         routes: vec![Route { producer: Name::new("shop", "orders"), topic: String::new() }],
         partitions: 1,
         event_bytes: 1,
-        filter,
+        filter: filter.into(),
         delay_key: delay_key.map(str::to_owned),
         target: Target {
             url: http::Uri::from_static("http://127.0.0.1/"),
@@ -54,12 +54,12 @@ fn processor(filter: Option<Filter>, delay_key: Option<&str>) -> Processor {
     }
 }
 
-fn filter(tags: &[&str], types: &[&str], cel: Option<&str>) -> Option<Filter> {
-    Some(Filter {
+fn filter(tags: &[&str], types: &[&str], cel: Option<&str>) -> Filter {
+    Filter {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         types: types.iter().map(|pattern| pattern.parse().unwrap()).collect(),
         cel: cel.map(|source| source.parse().unwrap()),
-    })
+    }
 }
 
 fn record(kind: &str, data: &'static str, controls: &Controls) -> Record {
@@ -88,19 +88,25 @@ fn every_part_of_a_filter_must_hold_and_the_first_that_does_not_is_the_reason() 
     let all = filter(&["paid", "vip"], &["shop.*"], Some("data.n > 1"));
     for (filter, tags, kind, data, expected) in [
         (None, &[][..], "x", "{}", Intake::Now),
-        (filter(&["vip"], &[], None), &["vip"], "x", "{}", Intake::Now),
-        (filter(&["vip"], &[], None), &["paid"], "x", "{}", Intake::Unwanted(Discard::Tags)),
-        (filter(&["vip"], &[], None), &[], "x", "{}", Intake::Unwanted(Discard::Tags)),
-        (filter(&[], &["shop.*", "y"], None), &[], "y", "{}", Intake::Now),
-        (filter(&[], &["shop.*", "y"], None), &[], "x", "{}", Intake::Unwanted(Discard::Type)),
-        (filter(&[], &[], Some("data.n > 1")), &[], "x", "{\"n\":2}", Intake::Now),
-        (filter(&[], &[], Some("data.n > 1")), &[], "x", "{\"n\":1}", Intake::Unwanted(Discard::Expression)),
-        (filter(&[], &[], Some("data.n > 1")), &[], "x", "{}", Intake::Unwanted(Discard::Unclear)),
-        (filter(&[], &[], Some("data.n > 1")), &[], "x", "no json", Intake::Unwanted(Discard::Unclear)),
-        (all.clone(), &["paid"], "shop.a", "{\"n\":2}", Intake::Now),
-        (all.clone(), &["other"], "shop.a", "{\"n\":2}", Intake::Unwanted(Discard::Tags)),
-        (all.clone(), &["paid"], "other", "{\"n\":2}", Intake::Unwanted(Discard::Type)),
-        (all, &["paid"], "shop.a", "{\"n\":0}", Intake::Unwanted(Discard::Expression)),
+        (Some(filter(&["vip"], &[], None)), &["vip"], "x", "{}", Intake::Now),
+        (Some(filter(&["vip"], &[], None)), &["paid"], "x", "{}", Intake::Unwanted(Discard::Tags)),
+        (Some(filter(&["vip"], &[], None)), &[], "x", "{}", Intake::Unwanted(Discard::Tags)),
+        (Some(filter(&[], &["shop.*", "y"], None)), &[], "y", "{}", Intake::Now),
+        (Some(filter(&[], &["shop.*", "y"], None)), &[], "x", "{}", Intake::Unwanted(Discard::Type)),
+        (Some(filter(&[], &[], Some("data.n > 1"))), &[], "x", "{\"n\":2}", Intake::Now),
+        (
+            Some(filter(&[], &[], Some("data.n > 1"))),
+            &[],
+            "x",
+            "{\"n\":1}",
+            Intake::Unwanted(Discard::Expression),
+        ),
+        (Some(filter(&[], &[], Some("data.n > 1"))), &[], "x", "{}", Intake::Unwanted(Discard::Unclear)),
+        (Some(filter(&[], &[], Some("data.n > 1"))), &[], "x", "no json", Intake::Unwanted(Discard::Unclear)),
+        (Some(all.clone()), &["paid"], "shop.a", "{\"n\":2}", Intake::Now),
+        (Some(all.clone()), &["other"], "shop.a", "{\"n\":2}", Intake::Unwanted(Discard::Tags)),
+        (Some(all.clone()), &["paid"], "other", "{\"n\":2}", Intake::Unwanted(Discard::Type)),
+        (Some(all), &["paid"], "shop.a", "{\"n\":0}", Intake::Unwanted(Discard::Expression)),
     ] {
         let processor = processor(filter, None);
         let record = record(kind, data, &tagged(tags));
@@ -116,7 +122,7 @@ fn what_is_no_event_is_let_through_to_become_a_dead_letter() {
 
 #[test]
 fn a_delay_is_this_processors_by_its_key() {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let delays = Controls {
         delay_keys: vec![("reminder".to_owned(), minute), ("escalate".to_owned(), 2 * minute)],
         ..Controls::default()

@@ -34,7 +34,7 @@ use crate::{
 const CAUSES: usize = 10;
 
 /// A delay follows the wall clock, which may jump; so its timer looks at it at least this often.
-const NAP: Duration = Duration::from_secs(60);
+const NAP: Duration = Duration::from_mins(1);
 
 /// How far a partition's taking over has come.
 pub(super) enum Slot {

@@ -84,7 +84,7 @@ impl World {
         (retry.max_attempts, retry.backoff) = (max_attempts, backoff);
     }
 
-    fn producers(&self) -> BTreeMap<String, EvhubName> {
+    fn producers() -> BTreeMap<String, EvhubName> {
         let name = EvhubName { app_id: "shop-app".to_owned(), topic_id: "orders-topic".to_owned() };
         BTreeMap::from([(EVENTS.to_owned(), name)])
     }
@@ -95,7 +95,7 @@ impl World {
         let assignment = Assignment {
             journal: self.log.clone(),
             processor: Arc::new(self.processor.clone()),
-            producers: self.producers(),
+            producers: Self::producers(),
             progress: Arc::clone(&progress),
             sender: Sender::default(),
             inbox: self.inbox.subscribe(),
@@ -269,11 +269,11 @@ fn processor(url: &str, partitions: u32) -> Processor {
                 // Parked deliveries of tests were first attempted long ago.
                 max_age: Duration::from_secs(u64::from(u32::MAX)),
                 backoff: Backoff { growth: Growth::Fixed, initial: wait, max: wait, jitter_percent: 0 },
-                retry_after: RetryAfter { honor: true, max: Duration::from_secs(60) },
+                retry_after: RetryAfter { honor: true, max: Duration::from_mins(1) },
                 retry_on: RetryOn::default(),
             },
             on_exhausted: OnExhausted::DeadLetter,
-            dead_letter_retention: Duration::from_secs(3600),
+            dead_letter_retention: Duration::from_hours(1),
         },
         start: Start::Earliest,
         suspend: false,
