@@ -15,5 +15,6 @@ mod surfaces {
     mod refuse_calls;
     mod rig;
     mod serve;
+    mod tail;
     mod wire;
 }
