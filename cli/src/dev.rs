@@ -1,51 +1,54 @@
 //! `evhub dev`: a whole hub in one process, on an embedded log. From top to bottom the life of that process.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Apps, Compiled, Egress, Settings, World, compile};
+use evhub_compile::{Apps, Egress, Settings};
 use evhub_dataplane::{
-    Hub, admin, api, grpc, ingest, provision,
+    Hub, admin, api, grpc, ingest,
     server::{self, Limits},
     workers,
 };
 use evhub_journal::embedded::{self, Embedded};
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Snapshot};
 use tokio::{
     net::TcpListener,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     demo,
     exit::{Configuration, Exit},
     identity::Identities,
-    manifests, output,
+    live::Folder,
 };
 
 /// Run a whole hub in this process, on an embedded log
 ///
-/// Reads the Producers and Processors of DIR, takes events, delivers them, and survives kill -9. A resource that is not
-/// accepted is left out and said so; the others run. The first SIGTERM or Ctrl-C lets what is under way finish; a second
+/// Reads the Producers and Processors of DIR, takes events, delivers them, and survives kill -9. An edit in DIR runs within
+/// a second. A resource that is not accepted is left out, or runs on as it was accepted last, and said so; the others run.
+/// The first SIGTERM or Ctrl-C lets what is under way finish; a second
 /// one aborts.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub"
+    after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub\n  evhub dev my/manifests --memory"
 )]
 pub(crate) struct Args {
     /// The folder with the manifests (*.yaml, *.yml, *.json)
     dir: PathBuf,
     /// Where the log and everything else that must survive is kept
-    #[arg(long, default_value = "./.evhub", value_name = "DIR")]
+    #[arg(long, default_value = "./.evhub", value_name = "DIR", conflicts_with = "memory")]
     data: PathBuf,
+    /// Keep nothing on disk: the data lies in memory and ends with this process
+    #[arg(long)]
+    memory: bool,
     /// Where applications publish over HTTP
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     http: String,
@@ -73,15 +76,18 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (trigger, drain) = evhub_lifecycle::channel();
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
-    let journal = open(&args)?;
-    let snapshot = snapshot(&args)?;
+    let data = Data::of(&args)?;
+    let journal = open(&args, data.path())?;
     let listeners = Listeners::bind(&args).await?;
-    provision::provision(&journal, &snapshot).await.context("could not make the topics")?;
-    let (_publish, following) = watch::channel(Arc::new(snapshot));
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let identities = data.identities()?;
+    let folder = Folder::open(args.dir.clone(), settings, identities, journal.clone()).await?;
+    let (publish, following) = watch::channel(folder.current());
     let hub = Hub::new(journal.clone(), following);
     let addresses = listeners.addresses().context("could not tell the ports")?;
     let mut listening = listeners.serve(&hub, &drain);
     let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
+    let following = tokio::spawn(folder.follow(publish, drain.clone()));
     info!(http = args.http, grpc = args.grpc, admin = args.admin, api = args.api, "listening");
     let told = tell(args.demo, addresses, &hub, &drain).await;
     if told.is_err() {
@@ -93,18 +99,57 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
     }
     while listening.join_next().await.is_some() {}
+    following.await.context("following the folder ended badly")?;
     journal.close();
     signals.abort();
     told.map(|()| Exit::Success)
 }
 
-fn open(args: &Args) -> anyhow::Result<Embedded> {
+/// Where everything is kept that outlives a request.
+enum Data {
+    /// It survives this process.
+    Kept(PathBuf),
+    /// It does not.
+    Memory(tempfile::TempDir),
+}
+
+/// A file system in memory, on every Linux.
+const MEMORY: &str = "/dev/shm";
+
+impl Data {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        if !args.memory {
+            return Ok(Self::Kept(args.data.clone()));
+        }
+        let folder = tempfile::Builder::new().prefix("evhub-").tempdir_in(MEMORY);
+        folder.map(Self::Memory).map_err(|error| {
+            let problem = format!("--memory: cannot make a folder in {MEMORY} ({error}); use --data instead");
+            Configuration(vec![problem]).into()
+        })
+    }
+
+    fn identities(&self) -> anyhow::Result<Identities> {
+        match self {
+            Self::Kept(path) => Ok(Identities::open(path)?),
+            Self::Memory(_) => Ok(Identities::in_memory()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Memory(folder) => folder.path(),
+        }
+    }
+}
+
+fn open(args: &Args, data: &Path) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
         let problem =
             format!("{}: no such folder (got DIR, allowed a folder with manifests)", args.dir.display());
         return Err(Configuration(vec![problem]).into());
     }
-    let options = embedded::Options::new(args.data.join("log"));
+    let options = embedded::Options::new(data.join("log"));
     Embedded::open(options).map_err(|error| {
         let mut problem = format!("--data: {error}");
         let mut source = std::error::Error::source(&error);
@@ -114,44 +159,6 @@ fn open(args: &Args) -> anyhow::Result<Embedded> {
         }
         Configuration(vec![problem]).into()
     })
-}
-
-/// Compiles what the folder says, and makes durable who everything is.
-fn snapshot(args: &Args) -> anyhow::Result<Snapshot> {
-    let loaded = manifests::load(std::slice::from_ref(&args.dir))
-        .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let mut identities = Identities::open(&args.data)?;
-    let mut objects = loaded.objects;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
-    let compiled = compile(&World { settings, objects });
-    report(&compiled);
-    identities.save(&compiled)?;
-    let generation = Generation { epoch: identities.epoch(), revision: 1 };
-    Ok(Snapshot { generation, ..compiled.snapshot })
-}
-
-fn report(compiled: &Compiled) {
-    for verdict in &compiled.verdicts {
-        for finding in &verdict.findings {
-            error!(
-                object = format!(
-                    "{}/{}",
-                    output::or_dash(verdict.namespace.as_ref()),
-                    output::or_dash(verdict.name.as_ref())
-                ),
-                file = verdict.origin.as_ref().map(ToString::to_string),
-                reason = format!("{}/{}", finding.condition, finding.reason),
-                field = finding.field,
-                "{}",
-                finding.message
-            );
-        }
-    }
-    let snapshot = &compiled.snapshot;
-    info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
 }
 
 /// Once the hub is ready, tells the demo's story, or says that it is.
@@ -164,8 +171,8 @@ async fn tell(demo: bool, at: demo::Addresses, hub: &Hub<Embedded>, drain: &Drai
 }
 
 async fn ready(hub: &Hub<Embedded>) {
-    let running = hub.running();
-    while !running.processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
+    // What runs may change meanwhile.
+    while !hub.running().processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
     }
 }
