@@ -1,3 +1,5 @@
+//! Which answers come to what, and how long it takes.
+
 use std::time::Duration;
 
 use evhub_routing::{Backoff, Growth, OnExhausted, Order, Policy, Retry, RetryAfter, RetryOn, StatusPattern};

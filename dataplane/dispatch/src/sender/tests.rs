@@ -1,3 +1,5 @@
+//! What targets of each protocol are sent, and what their answers mean.
+
 use bytes::Bytes;
 use evhub_event::Event;
 use evhub_routing::{EvhubName, Protocol};

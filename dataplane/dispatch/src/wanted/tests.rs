@@ -1,3 +1,5 @@
+//! Which records are let through, which come later, and which are refused.
+
 use std::time::Duration;
 
 use evhub_event::{Controls, Event, Record, kafka};
