@@ -147,16 +147,19 @@ async fn batch<J: Journal>(
         let receipt = |(event, position): (&(Event, Controls), _)| Receipt::new(&event.0, producer, position);
         return Ok(events.iter().zip(results.into_iter().flatten()).map(receipt).collect());
     }
-    let ended = |(index, ((event, _), result)): (usize, (&(Event, Controls), &Result<Position, Problem>))| {
-        let (outcome, position, reason) = match result {
-            Ok(position) => ("accepted", Some(position), None),
-            Err(problem) => (problem.outcome.word(), None, Some(problem.reason.word)),
-        };
-        let (partition, offset) = (position.map(|at| at.partition), position.map(|at| at.offset));
-        Ended { index, outcome, id: event.id.clone(), partition, offset, reason }
-    };
-    let outcomes = events.iter().zip(&results).enumerate().map(ended).collect();
+    let each = events.iter().zip(&results).enumerate();
+    let outcomes = each.map(|(index, ((event, _), result))| ended(index, event, result)).collect();
     Err(refusal(results).with_outcomes(outcomes))
+}
+
+/// What became of one event of a batch.
+fn ended(index: usize, event: &Event, result: &Result<Position, Problem>) -> Ended {
+    let (outcome, position, reason) = match result {
+        Ok(position) => ("accepted", Some(position), None),
+        Err(problem) => (problem.outcome.word(), None, Some(problem.reason.word)),
+    };
+    let (partition, offset) = (position.map(|at| at.partition), position.map(|at| at.offset));
+    Ended { index, outcome, id: event.id.clone(), partition, offset, reason }
 }
 
 /// What is said of a batch that was not accepted whole.

@@ -42,7 +42,7 @@ pub struct Problem {
     /// The request's framing is in doubt or its rest unread, so the connection ends here.
     pub close: bool,
     /// What became of each event of a batch; empty for anything else.
-    pub outcomes: Vec<Ended>,
+    pub outcomes: Box<[Ended]>,
 }
 
 /// What became of one event of a batch.
@@ -135,7 +135,7 @@ impl Problem {
             outcome: Outcome::Rejected,
             retry_after: None,
             close: false,
-            outcomes: Vec::new(),
+            outcomes: Box::default(),
         }
     }
 
@@ -170,7 +170,7 @@ impl Problem {
     /// Tells of each event of a batch.
     #[must_use]
     pub fn with_outcomes(mut self, outcomes: Vec<Ended>) -> Self {
-        self.outcomes = outcomes;
+        self.outcomes = outcomes.into();
         self
     }
 

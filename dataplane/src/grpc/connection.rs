@@ -38,15 +38,14 @@ pub(super) async fn serve(context: Arc<Context>, limits: Limits, drain: Drain, s
         () = drain.begun() => None,
         () = sleep(age(&limits)) => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            trigger.begin();
-            connection.as_mut().graceful_shutdown();
-            match timeout(limits.grace, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return tracing::debug!(listener = name, "calls outlasted their connection"),
-            }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        trigger.begin();
+        connection.as_mut().graceful_shutdown();
+        match timeout(limits.grace, connection).await {
+            Ok(ended) => ended,
+            Err(_) => return tracing::debug!(listener = name, "calls outlasted their connection"),
         }
     };
     if let Err(error) = ended {

@@ -6,10 +6,7 @@ use evhub_lifecycle::Drain;
 use evhub_proto::health::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
 };
-use futures_util::{
-    Stream, StreamExt as _,
-    stream::{once, select},
-};
+use futures_util::{Stream, StreamExt as _, stream::once};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Ending, SERVICES, status};
@@ -43,25 +40,19 @@ impl Health for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let ending = Ending::of(&request);
         let known = is_known(&request.get_ref().service);
-        let now = if !known {
-            ServingStatus::ServiceUnknown
-        } else if self.drain.has_begun() {
-            ServingStatus::NotServing
-        } else {
-            ServingStatus::Serving
+        let drain = self.drain.clone();
+        let status = move || match (known, drain.has_begun()) {
+            (false, _) => ServingStatus::ServiceUnknown,
+            (true, true) => ServingStatus::NotServing,
+            (true, false) => ServingStatus::Serving,
         };
-        let drained = self.drain.begun();
-        let later = async move {
-            drained.await;
-            if known { ServingStatus::NotServing } else { ServingStatus::ServiceUnknown }
-        };
-        let aged = async move {
+        let now = status();
+        // Every connection ends when the drain begins, so what is said then is news, and the last word.
+        let last = async move {
             ending.begun().await;
-            now
+            status()
         };
-        // Whichever comes first is the last word: the connection ends with either.
-        let last = select(Box::pin(once(later)), Box::pin(once(aged))).take(1);
-        let news = once(std::future::ready(now)).chain(last).map(|status| Ok(answer(status)));
+        let news = once(std::future::ready(now)).chain(once(last)).map(|status| Ok(answer(status)));
         Ok(Response::new(Box::pin(news)))
     }
 }

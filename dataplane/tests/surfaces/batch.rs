@@ -13,9 +13,10 @@ use super::{
 
 const BATCH: [(&str, &str); 1] = [("content-type", "application/cloudevents-batch+json")];
 
-fn event(id: impl ToString, more: Value) -> Value {
-    let mut event = json!({"specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t"});
-    event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+fn event(id: impl std::fmt::Display, more: Value) -> Value {
+    let mut event = json!({"specversion": "1.0", "id": format!("{id}"), "source": "/s", "type": "t"});
+    let Value::Object(more) = more else { panic!("members") };
+    event.as_object_mut().unwrap().extend(more);
     event
 }
 

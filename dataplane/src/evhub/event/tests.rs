@@ -23,12 +23,12 @@ fn trigger(kind: i32) -> EventTrigger {
     EventTrigger { trigger_type: kind, ..EventTrigger::default() }
 }
 
-fn delay(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos })
+fn delay(seconds: i64, nanos: i32) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos }
 }
 
-fn keyed(key: &str, delay_time: Option<prost_types::Duration>) -> EventDelayProcessTrigger {
-    EventDelayProcessTrigger { key: key.to_owned(), delay_time }
+fn keyed(key: &str, delay_time: impl Into<Option<prost_types::Duration>>) -> EventDelayProcessTrigger {
+    EventDelayProcessTrigger { key: key.to_owned(), delay_time: delay_time.into() }
 }
 
 #[test]
@@ -89,17 +89,24 @@ fn delays_by_key_are_controls() {
 #[test]
 fn a_delay_that_is_over_is_none() {
     for delay_time in [delay(0, 0), delay(-5, 0)] {
-        let trigger = EventTrigger { delay_trigger: Some(EventDelayTrigger { delay_time }), ..trigger(2) };
+        let trigger = EventTrigger {
+            delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay_time) }),
+            ..trigger(2)
+        };
         assert!(read("id", message(), Some(trigger), None).is_ok());
     }
 }
 
 #[test]
 fn what_cannot_be_done_is_refused_with_its_code() {
-    let delayed =
-        EventTrigger { delay_trigger: Some(EventDelayTrigger { delay_time: delay(1, 0) }), ..trigger(2) };
-    let mixed =
-        EventTrigger { delay_trigger: Some(EventDelayTrigger { delay_time: delay(1, -1) }), ..trigger(2) };
+    let delayed = EventTrigger {
+        delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay(1, 0)) }),
+        ..trigger(2)
+    };
+    let mixed = EventTrigger {
+        delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay(1, -1)) }),
+        ..trigger(2)
+    };
     let list = |entries: Vec<_>| EventTrigger { delay_process_trigger_list: entries, ..trigger(4) };
     let cases = [
         (delayed, Code::DelayProduce),

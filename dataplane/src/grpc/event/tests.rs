@@ -64,10 +64,10 @@ proptest! {
 
     #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
-        if let Ok(message) = CloudEvent::decode(&bytes[..]) {
-            if let Ok(event) = decode(message) {
-                prop_assert_eq!(event.check(), Ok(()));
-            }
+        if let Ok(message) = CloudEvent::decode(&bytes[..])
+            && let Ok(event) = decode(message)
+        {
+            prop_assert_eq!(event.check(), Ok(()));
         }
     }
 }
