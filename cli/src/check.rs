@@ -18,7 +18,10 @@ use crate::{
 /// cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  evhub check examples/quickstart\n  evhub check examples/quickstart --event order.json"
+    after_help = "Examples:
+  evhub check examples/quickstart
+  evhub check orders.yaml billing.yaml -o json
+  evhub check examples/quickstart --event order.json"
 )]
 pub(crate) struct Args {
     /// Manifests, or directories of them

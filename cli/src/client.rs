@@ -28,6 +28,9 @@ const ORDER: Duration = Duration::from_mins(10);
 const LARGEST: usize = 256 << 20;
 /// How many items one page of a list asks for.
 const PAGE: usize = 100;
+/// What to look at when something else than the api listener answers.
+const NOT_THE_API: &str =
+    "does --server (or EVHUB_SERVER) name the hub's api listener? `evhub dev` has it on port 8083";
 /// What may stand in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
@@ -255,7 +258,7 @@ impl Error {
             ),
             Self::Lost { .. } => None,
             Self::Refused(problem) => problem.hint(),
-            Self::Nonsense { .. } => Some("does --server (or EVHUB_SERVER) name the hub's api listener?"),
+            Self::Nonsense { .. } => Some(NOT_THE_API),
         }
     }
 }

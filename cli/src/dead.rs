@@ -1,8 +1,11 @@
 //! `evhub dead`: what could not be delivered, why, and another chance for it.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
@@ -137,11 +140,17 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow:
         }
         Verb::Redrive { processor, ids, dry_run, output, all: _ } => {
             let processor = processor.within(namespace);
+            let named = ids.iter().collect::<BTreeSet<_>>().len() as u64;
             let replay = Replay { from: "Dead", ids, dry_run };
             let started = redrive(client, &processor, &replay)
                 .await
                 .with_context(|| format!("could not redrive dead letters of {processor}"))?;
             output::value(output.output, &started, || redriven(&processor, &started, dry_run))?;
+            let missing = named.saturating_sub(started.matched);
+            ensure!(
+                missing == 0,
+                "{missing} of the {named} ids name no dead letter; `evhub dead list {processor}` shows which there are"
+            );
         }
     }
     Ok(Exit::Success)

@@ -5,10 +5,11 @@
 
 mod script;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::{Context as _, ensure};
-use evhub_routing::Name;
+use anyhow::{Context as _, anyhow, ensure};
+use evhub_routing::{Name, Snapshot};
+use http::uri::Authority;
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -18,7 +19,7 @@ use crate::{
     dead::{self, Letter},
     output::{self, or_dash, printable},
     publish::Draft,
-    sink::Sink,
+    sink::{Answer, Attempt, Sink},
     style::{Style, Tone},
 };
 
@@ -42,26 +43,85 @@ pub(crate) struct Addresses {
     pub(crate) api: SocketAddr,
 }
 
-/// Tells the story to a hub that is ready, then shows whatever else is delivered until `stop`.
-pub(crate) async fn run(hub: Addresses, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let (script, seen) = Script::new();
-    let sink = Sink::bind(SERVICE, script.decision()).await.with_context(|| {
-        format!(
-            "could not play the service of shop/billing on {SERVICE}; if another sink or demo listens there, stop it \
-             and start again"
-        )
-    })?;
-    let (trigger, drain) = evhub_lifecycle::channel();
-    let serving = tokio::spawn(sink.serve(drain));
-    let mut story = Story::new(hub, script, seen);
-    let outcome = tokio::select! {
-        biased;
-        () = stop => Ok(()),
-        outcome = story.tell() => outcome,
+/// The service, listening, and what it will see: everything that the story needs besides a hub.
+pub(crate) struct Stage {
+    sink: Sink<Box<Decision>>,
+    script: Script,
+    seen: mpsc::Receiver<Seen>,
+}
+
+type Decision = dyn Fn(&Attempt) -> Answer + Send + Sync;
+
+/// Why the story cannot be told, as `path: problem (got …, allowed …)`.
+pub(crate) struct Unsuitable(pub(crate) String);
+
+/// What to say when the hub has stopped.
+pub(crate) fn farewell(data: &Path) -> anyhow::Result<()> {
+    output::text(&format!(
+        "\nThe hub has stopped. What it keeps is in {}; the same command goes on from there.\n",
+        data.display()
+    ))
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Takes the service's address, for a hub that is to run this.
+    pub(crate) async fn set(snapshot: &Snapshot) -> Result<Self, Unsuitable> {
+        suits(snapshot)?;
+        let (script, seen) = Script::new();
+        let decision: Box<Decision> = Box::new(script.decision());
+        let sink = Sink::bind(SERVICE, decision).await.map_err(|error| {
+            Unsuitable(format!(
+                "--demo: could not play the service of shop/billing on {SERVICE}: {error} (if another sink or demo \
+                 listens there, stop it and start again)"
+            ))
+        })?;
+        Ok(Self { sink, script, seen })
+    }
+
+    /// Tells the story to a hub that is ready, then shows whatever else is delivered until `stop`.
+    pub(crate) async fn play(self, hub: Addresses, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { sink, script, seen } = self;
+        let (trigger, drain) = evhub_lifecycle::channel();
+        let serving = tokio::spawn(sink.serve(drain));
+        let mut story = Story::new(hub, script, seen);
+        let outcome = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            outcome = story.tell() => outcome,
+        };
+        trigger.begin();
+        serving.await.context("the sink ended badly")?;
+        outcome
+    }
+}
+
+/// The story is about two resources that deliver to one address; it cannot be told of others.
+fn suits(snapshot: &Snapshot) -> Result<(), Unsuitable> {
+    let (producer, processor) = (producer(), processor());
+    let got = match snapshot.processors.get(&processor) {
+        None => Some(format!("no accepted Processor {processor}")),
+        Some(found) if !found.routes.iter().any(|route| route.producer == producer) => {
+            Some(format!("a Processor {processor} without the Producer {producer}"))
+        }
+        Some(found) if found.target.url.authority().map(Authority::as_str) != Some(SERVICE) => {
+            Some(format!("a Processor {processor} that delivers to {}", found.target.url))
+        }
+        Some(_) => None,
     };
-    trigger.begin();
-    serving.await.context("the sink ended badly")?;
-    outcome
+    got.map_or(Ok(()), |got| {
+        let allowed = "allowed DIR with the resources of examples/quickstart";
+        Err(Unsuitable(format!("--demo: there is another story to tell (got {got}, {allowed})")))
+    })
+}
+
+fn producer() -> Name {
+    Name::new("shop", "orders")
+}
+
+fn processor() -> Name {
+    Name::new("shop", "billing")
 }
 
 struct Story {
@@ -85,8 +145,8 @@ impl Story {
             hub,
             http: Client::new(&Server::from(hub.http)),
             api: Client::new(&Server::from(hub.api)),
-            producer: Name::new("shop", "orders"),
-            processor: Name::new("shop", "billing"),
+            producer: producer(),
+            processor: processor(),
             run: uuid[uuid.len() - 6..].to_owned(),
             script,
             seen,
@@ -153,7 +213,7 @@ impl Story {
         let first = self.watch(|all| all.iter().any(|seen| seen.id == id)).await?;
         // Its further attempts are shown while the hub is asked; which is the last one is the hub's to say.
         let letter = timeout(PATIENCE, self.buried(&id, first)).await;
-        let letter = letter.with_context(|| format!("{id} is no dead letter after {PATIENCE:?}"))??;
+        let letter = letter.map_err(|_| anyhow!("{id} is no dead letter after {PATIENCE:?}"))??;
         let (attempts, cause) = (letter.attempts, printable(&or_dash(letter.cause.as_ref())));
         let text = format!(
             "dead letter {}: {} after {attempts} attempts, the last: {cause}",
@@ -199,9 +259,9 @@ impl Story {
     async fn watch(&mut self, done: impl Fn(&[Seen]) -> bool) -> anyhow::Result<Vec<Seen>> {
         let mut all = Vec::<Seen>::new();
         while !done(&all) {
-            let seen = timeout(PATIENCE, self.seen.recv()).await.with_context(|| {
-                format!(
-                    "nothing was delivered for {PATIENCE:?}; does {} deliver to {SERVICE}?",
+            let seen = timeout(PATIENCE, self.seen.recv()).await.map_err(|_| {
+                anyhow!(
+                    "{} was delivered nothing for {PATIENCE:?}; start again with EVHUB_LOG=info to see why",
                     self.processor
                 )
             })?;

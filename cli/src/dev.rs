@@ -1,6 +1,12 @@
 //! `evhub dev`: a whole hub in one process, on an embedded log. From top to bottom the life of that process.
 
+mod parts;
+
 use std::{
+    future::pending,
+    io,
+    iter::successors,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::atomic::Ordering::Relaxed,
     time::Duration,
@@ -10,21 +16,18 @@ use anyhow::Context as _;
 use evhub_compile::{Apps, Egress, Settings};
 use evhub_dataplane::{
     Hub, admin, api, grpc, ingest,
-    server::{self, Limits},
+    server::{self, BindError, Limits},
     workers,
 };
-use evhub_journal::embedded::{self, Embedded};
+use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
-use tracing::{info, warn};
+use evhub_routing::Snapshot;
+use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tracing::{error, info, warn};
 
+use self::parts::Parts;
 use crate::{
-    demo,
+    address, demo,
     exit::{Configuration, Exit},
     identity::Identities,
     live::Folder,
@@ -50,16 +53,16 @@ pub(crate) struct Args {
     #[arg(long)]
     memory: bool,
     /// Where applications publish over HTTP
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", value_parser = address::parse)]
     http: String,
     /// Where applications publish over gRPC
-    #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT", value_parser = address::parse)]
     grpc: String,
     /// Where /livez, /readyz, /metrics and /snapshot are
-    #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT", value_parser = address::parse)]
     admin: String,
     /// Where tools ask; it takes events as well
-    #[arg(long, default_value = "127.0.0.1:8083", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8083", value_name = "HOST:PORT", value_parser = address::parse)]
     api: String,
     /// Play the quickstart's service, publish a few events, and tell what happens to them
     #[arg(long)]
@@ -82,27 +85,59 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     let identities = data.identities()?;
     let folder = Folder::open(args.dir.clone(), settings, identities, journal.clone()).await?;
+    let stage = if args.demo { Some(stage(&folder.current()).await?) } else { None };
     let (publish, following) = watch::channel(folder.current());
-    let hub = Hub::new(journal.clone(), following);
-    let addresses = listeners.addresses().context("could not tell the ports")?;
-    let mut listening = listeners.serve(&hub, &drain);
-    let workers = tokio::spawn(workers::run(hub.clone(), drain.clone()));
-    let following = tokio::spawn(folder.follow(publish, drain.clone()));
-    info!(http = args.http, grpc = args.grpc, admin = args.admin, api = args.api, "listening");
-    let told = tell(args.demo, addresses, &hub, &drain).await;
-    if told.is_err() {
+    let hub = Hub { unserved: folder.unserved(), ..Hub::new(journal.clone(), following) };
+    let [http, grpc, admin, api] = listeners.addresses().context("could not tell the ports")?;
+    let mut parts = Parts::default();
+    listeners.serve(&hub, &drain, &mut parts);
+    parts.work("the workers", workers::run(hub.clone(), drain.clone()));
+    parts.work("following the folder", folder.follow(publish, drain.clone()));
+    info!(%http, %grpc, %admin, %api, "listening");
+    let lived = tokio::select! {
+        biased;
+        told = live(stage, demo::Addresses { http, api }, &hub, &drain) => told,
+        error = broken(&mut parts, &journal, &drain) => Err(error),
+    };
+    if let Err(error) = &lived {
+        error!(error = format!("{error:#}"), "the hub cannot go on");
         trigger.begin();
     }
-    drain.begun().await;
     info!("stopping: finishing what is under way; a second signal aborts");
-    if timeout(GRACE, workers).await.is_err() {
-        warn!(grace = ?GRACE, "attempts are still under way; they will be repeated after the next start");
-    }
-    while listening.join_next().await.is_some() {}
-    following.await.context("following the folder ended badly")?;
+    parts.finish(GRACE).await;
     journal.close();
     signals.abort();
-    told.map(|()| Exit::Success)
+    info!("stopped");
+    lived?;
+    if args.demo && !args.memory {
+        demo::farewell(&args.data)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Tells what there is to tell, then waits for the drain.
+async fn live(
+    stage: Option<demo::Stage>,
+    at: demo::Addresses,
+    hub: &Hub<Embedded>,
+    drain: &Drain,
+) -> anyhow::Result<()> {
+    tell(stage, at, hub, drain).await?;
+    drain.begun().await;
+    Ok(())
+}
+
+/// Waits until something ends that should not: a task, or the log's writer.
+async fn broken(parts: &mut Parts, journal: &Embedded, drain: &Drain) -> anyhow::Error {
+    let error = tokio::select! {
+        error = parts.broken() => error,
+        () = journal.ended() => anyhow::anyhow!("the log's writer ended unexpectedly"),
+    };
+    if drain.has_begun() {
+        // Once the drain has begun, to end is right.
+        pending::<()>().await;
+    }
+    error
 }
 
 /// Where everything is kept that outlives a request.
@@ -130,7 +165,7 @@ impl Data {
 
     fn identities(&self) -> anyhow::Result<Identities> {
         match self {
-            Self::Kept(path) => Ok(Identities::open(path)?),
+            Self::Kept(path) => Identities::open(path).map_err(|error| unusable_data(&error, "")),
             Self::Memory(_) => Ok(Identities::in_memory()),
         }
     }
@@ -145,36 +180,74 @@ impl Data {
 
 fn open(args: &Args, data: &Path) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
-        let problem =
-            format!("{}: no such folder (got DIR, allowed a folder with manifests)", args.dir.display());
+        let got = if args.dir.exists() { "a file" } else { "nothing there" };
+        let problem = format!(
+            "{}: no such folder (got {got}, allowed a folder with manifests, as examples/quickstart)",
+            args.dir.display()
+        );
         return Err(Configuration(vec![problem]).into());
     }
     let options = embedded::Options::new(data.join("log"));
     Embedded::open(options).map_err(|error| {
-        let mut problem = format!("--data: {error}");
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            problem = format!("{problem}: {cause}");
-            source = cause.source();
-        }
-        Configuration(vec![problem]).into()
+        let hint = match &error {
+            OpenError::Io { .. } => " (name a folder that may be written to, with --data)",
+            OpenError::Unreadable { .. } => {
+                " (restore it from a copy, or begin anew in another folder with --data)"
+            }
+            OpenError::InUse { .. } | OpenError::Format { .. } => "",
+        };
+        unusable_data(&error, hint)
     })
 }
 
-/// Once the hub is ready, tells the demo's story, or says that it is.
-async fn tell(demo: bool, at: demo::Addresses, hub: &Hub<Embedded>, drain: &Drain) -> anyhow::Result<()> {
-    tokio::select! {
-        () = drain.begun() => return Ok(()),
-        () = ready(hub) => info!("ready: every accepted Processor listens"),
-    }
-    if demo { demo::run(at, drain.begun()).await } else { Ok(()) }
+fn unusable_data(error: &(dyn std::error::Error + 'static), hint: &str) -> anyhow::Error {
+    let causes = successors(Some(error), |error| error.source()).map(ToString::to_string);
+    Configuration(vec![format!("--data: {}{hint}", causes.collect::<Vec<_>>().join(": "))]).into()
 }
 
-async fn ready(hub: &Hub<Embedded>) {
+async fn stage(snapshot: &Snapshot) -> anyhow::Result<demo::Stage> {
+    demo::Stage::set(snapshot).await.map_err(|demo::Unsuitable(problem)| Configuration(vec![problem]).into())
+}
+
+/// Once the hub is ready, tells the demo's story, or says that it is.
+async fn tell(
+    stage: Option<demo::Stage>,
+    at: demo::Addresses,
+    hub: &Hub<Embedded>,
+    drain: &Drain,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = drain.begun() => return Ok(()),
+        () = listening(hub) => {}
+    }
+    match hub.waiting().as_slice() {
+        [] => info!("ready: every accepted Processor listens"),
+        waiting => {
+            let waiting = waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            warn!(waiting, "not ready: accepted Processors name what is not there; all others listen");
+        }
+    }
+    match stage {
+        Some(stage) => stage.play(at, drain.begun()).await,
+        None => Ok(()),
+    }
+}
+
+async fn listening(hub: &Hub<Embedded>) {
     // What runs may change meanwhile.
     while !hub.running().processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
     }
+}
+
+fn refused(error: &BindError) -> String {
+    let BindError { address, flag, source } = error;
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or name another address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 are the system's; name another",
+        _ => "name an address of this machine",
+    };
+    format!("{flag}: could not listen on {address}: {source} ({hint} with {flag} HOST:PORT)")
 }
 
 /// The addresses that were asked for, taken.
@@ -197,25 +270,26 @@ impl Listeners {
             (Ok(http), Ok(grpc), Ok(admin), Ok(api)) => Ok(Self { http, grpc, admin, api }),
             (http, grpc, admin, api) => {
                 let failed = [http.err(), grpc.err(), admin.err(), api.err()].into_iter().flatten();
-                Err(Configuration(failed.map(|error| format!("{error}: {}", error.source)).collect()).into())
+                Err(Configuration(failed.map(|error| refused(&error)).collect()).into())
             }
         }
     }
 
-    fn addresses(&self) -> std::io::Result<demo::Addresses> {
-        Ok(demo::Addresses { http: self.http.local_addr()?, api: self.api.local_addr()? })
+    /// Those of `--http`, `--grpc`, `--admin` and `--api`, as they came to be.
+    fn addresses(&self) -> io::Result<[SocketAddr; 4]> {
+        Ok([self.http.local_addr()?, self.grpc.local_addr()?, self.admin.local_addr()?, self.api.local_addr()?])
     }
 
     /// Serves all four until the drain begins.
-    fn serve(self, hub: &Hub<Embedded>, drain: &Drain) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    fn serve(self, hub: &Hub<Embedded>, drain: &Drain, parts: &mut Parts) {
         let serve = |name, listener, router| {
             server::serve(name, listener, router, Limits::default(), hub.meters.clone(), drain.clone())
         };
-        tasks.spawn(serve("http", self.http, ingest::router(hub.clone())));
-        tasks.spawn(grpc::serve("grpc", self.grpc, hub.clone(), grpc::Limits::default(), drain.clone()));
-        tasks.spawn(serve("admin", self.admin, admin::router(hub.clone(), drain.clone())));
-        tasks.spawn(serve("api", self.api, api::router(hub.clone())));
-        tasks
+        parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone())));
+        let grpc = grpc::serve("grpc", self.grpc, hub.clone(), grpc::Limits::default(), drain.clone());
+        parts.listen("the listener of --grpc", grpc);
+        let admin = admin::router(hub.clone(), drain.clone());
+        parts.listen("the listener of --admin", serve("admin", self.admin, admin));
+        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone())));
     }
 }

@@ -23,8 +23,7 @@ use crate::settle::{Settled, Standing};
 /// The identities in a data folder. Nothing compiled from them may run before [`Identities::save`] has succeeded.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    /// None keeps them in memory alone.
-    path: Option<PathBuf>,
+    path: PathBuf,
     epoch: u64,
     entries: BTreeMap<(Kind, Name), Entry>,
     /// What the file says, so that nothing is written that it says already.
@@ -99,12 +98,7 @@ impl Identities {
             Err(error) => return Err(failed(error)),
         };
         let entries = document.objects.into_iter().map(|entry| (entry.key(), entry)).collect();
-        Ok(Self { path: Some(path), epoch: document.epoch + 1, entries, written: None })
-    }
-
-    /// Keeps them in memory alone.
-    pub(crate) fn in_memory() -> Self {
-        Self { path: None, epoch: 1, entries: BTreeMap::new(), written: None }
+        Ok(Self { path, epoch: document.epoch + 1, entries, written: None })
     }
 
     /// How often this data folder has been started from, this time included.
@@ -148,11 +142,10 @@ impl Identities {
                 }
             }
         }
-        let Some(path) = &self.path else { return Ok(()) };
         let document = Document { epoch: self.epoch, objects: self.entries.values().cloned().collect() };
         let bytes = serde_json::to_vec_pretty(&document).expect("identities are made of what JSON can say");
         if self.written.as_ref() != Some(&bytes) {
-            replace(path, &bytes).map_err(|source| Error::Io { path: path.clone(), source })?;
+            replace(&self.path, &bytes).map_err(|source| Error::Io { path: self.path.clone(), source })?;
             self.written = Some(bytes);
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! or a copy has finished. A folder that cannot be read changes nothing: not knowing is not the same as *none*.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -13,11 +14,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Settings, World};
-use evhub_dataplane::provision;
+use evhub_compile::{Compiled, Settings, World};
+use evhub_crds::Kind;
+use evhub_dataplane::{Unserved, provision};
 use evhub_journal::Embedded;
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Snapshot};
+use evhub_routing::{Generation, Name, Snapshot};
 use tokio::{sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
@@ -52,6 +54,7 @@ pub(crate) struct Folder {
     identities: Identities,
     journal: Embedded,
     current: Arc<Snapshot>,
+    unserved: Arc<[Unserved]>,
     /// What was said last, so that nothing is said twice.
     told: Vec<Line>,
     /// What was read last.
@@ -66,8 +69,8 @@ impl Folder {
         identities: Identities,
         journal: Embedded,
     ) -> anyhow::Result<Self> {
-        let (current, told, seen) = (Arc::default(), Vec::new(), look(&dir));
-        let mut folder = Self { dir, settings, identities, journal, current, told, seen };
+        let (current, unserved, told, seen) = (Arc::default(), Arc::default(), Vec::new(), look(&dir));
+        let mut folder = Self { dir, settings, identities, journal, current, unserved, told, seen };
         folder.read().await?;
         Ok(folder)
     }
@@ -75,6 +78,11 @@ impl Folder {
     /// What is to run now.
     pub(crate) fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current)
+    }
+
+    /// Which Processors did not run when the folder was read last, and why.
+    pub(crate) fn unserved(&self) -> Arc<[Unserved]> {
+        Arc::clone(&self.unserved)
     }
 
     /// Publishes every change until the drain begins.
@@ -124,6 +132,7 @@ impl Folder {
         let settled = settle::settle(&world, &self.identities.standing());
         self.report(&settled, loaded.warnings);
         self.identities.save(&settled)?;
+        self.unserved = unserved(&settled.compiled);
         let generation = self.current.generation;
         let mut snapshot = Snapshot { generation, ..settled.compiled.snapshot };
         if generation != Generation::default() && snapshot == *self.current {
@@ -150,6 +159,9 @@ impl Folder {
             }));
         }
         self.say(lines);
+        if settled.compiled.verdicts.is_empty() {
+            warn!(dir = %self.dir.display(), "no Producer and no Processor there; nothing can be published");
+        }
         let snapshot = &settled.compiled.snapshot;
         info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
     }
@@ -164,6 +176,21 @@ impl Folder {
         }
         self.told = lines;
     }
+}
+
+fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
+    let mut all = BTreeMap::new();
+    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
+        let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
+        let Some(finding) = verdict.findings.first() else { continue };
+        let name = Name::new(namespace, name);
+        // A second one of the same name is told of by its elder.
+        if !compiled.snapshot.processors.contains_key(&name) {
+            let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
+            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
+        }
+    }
+    all.into_values().collect()
 }
 
 /// Looks at the manifests; a folder that cannot be listed looks like an empty one, and reading it then tells why.

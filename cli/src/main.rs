@@ -3,6 +3,7 @@
 //! Each verb is a module with its arguments and a `run`; this file joins them. Everything they share is in `client`
 //! (talking to a hub), `output` (what goes to standard output) and `exit` (how a command ends).
 
+mod address;
 mod check;
 mod client;
 mod completions;

@@ -38,7 +38,7 @@ const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
 )]
 pub(crate) struct Args {
     /// Where to listen
-    #[arg(long, value_name = "HOST:PORT", value_parser = address, default_value = "127.0.0.1:8089")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = crate::address::parse, default_value = "127.0.0.1:8089")]
     listen: String,
     /// Which share of the attempts fails, from 0 to 1 [default: 0, or 1 with --status]
     #[arg(long, value_name = "SHARE", value_parser = share)]
@@ -138,12 +138,6 @@ pub(crate) fn line(attempt: &Attempt, status: StatusCode, style: Style) -> Strin
 /// The time of day here.
 fn clock(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
-}
-
-fn address(text: &str) -> Result<String, &'static str> {
-    let sound =
-        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if sound { Ok(text.to_owned()) } else { Err("an address is HOST:PORT, as in 127.0.0.1:8089") }
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {

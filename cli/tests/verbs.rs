@@ -86,6 +86,8 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
         &["check", "--help"],
         &["completions", "--help"],
         &["version", "--help"],
+        &["check", "--help"],
+        &["dev", "--help"],
     ] {
         let output = exits(0, line);
         assert!(text(&output.stdout).contains("  evhub "), "{line:?} has no example");

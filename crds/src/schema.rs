@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::{Duration, Kind, Quantity, StartFrom, crd, duration, quantity, start};
 
 /// Something wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// Where: `spec.producers[0].name`.
     pub path: String,
@@ -23,7 +23,7 @@ pub struct Problem {
 }
 
 /// Sorts of problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sort {
     /// A value is missing, of the wrong type or out of range.
     Invalid,

@@ -2,7 +2,7 @@
 
 mod metrics;
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -33,7 +33,7 @@ struct Readiness {
     draining: bool,
     /// Whether there is anything to run yet.
     configured: bool,
-    /// The Processors that do not listen yet.
+    /// The accepted Processors that do not listen yet.
     waiting: Vec<String>,
 }
 
@@ -62,9 +62,7 @@ async fn readyz<J: Journal>(State(admin): State<Admin<J>>) -> Response {
 
 fn readiness<J: Journal>(admin: &Admin<J>) -> Readiness {
     let snapshot = admin.hub.running();
-    let listens = |name| admin.hub.board.of(name).listening.load(Relaxed);
-    let waiting: Vec<_> =
-        snapshot.processors.keys().filter(|name| !listens(name)).map(ToString::to_string).collect();
+    let waiting: Vec<_> = admin.hub.waiting().iter().map(ToString::to_string).collect();
     let draining = admin.drain.has_begun();
     // Having been told nothing is not the same as having been told that there is nothing.
     let configured = snapshot.generation != Generation::default();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use evhub_dispatch::Progress;
@@ -22,6 +22,8 @@ pub struct Hub<J: Journal> {
     pub journal: J,
     /// What runs now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The Processors that were written and do not run.
+    pub unserved: Arc<[Unserved]>,
     /// How each Processor is doing.
     pub board: Board,
     /// Who waits for an inbox to appear.
@@ -34,6 +36,17 @@ pub struct Hub<J: Journal> {
     pub door: Door,
     /// How many events a second each Producer lets in, over all listeners.
     pub quotas: Quotas,
+}
+
+/// A Processor that was written and does not run, as far as that was so when the snapshot was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// Its name.
+    pub name: Name,
+    /// Whether its spec is obeyed as soon as everything it names is there; it then belongs to what must run.
+    pub accepted: bool,
+    /// Why it does not run: a reason of the conditions' table.
+    pub reason: String,
 }
 
 /// The progress of every Processor that runs here.
@@ -58,6 +71,7 @@ impl<J: Journal> Hub<J> {
         Self {
             journal,
             snapshot,
+            unserved: Arc::default(),
             board: Board::default(),
             inboxes: Inboxes::default(),
             resumes: Resumes::default(),
@@ -75,6 +89,18 @@ impl<J: Journal> Hub<J> {
     /// Lets a Processor that suspended itself go on.
     pub fn resume(&self, name: &Name) {
         self.resumes.resume(name);
+    }
+
+    /// The accepted Processors that do not listen yet, those among them that cannot run for now, too.
+    pub fn waiting(&self) -> Vec<Name> {
+        let running = self.running();
+        let listens = |name: &Name| self.board.of(name).listening.load(Relaxed);
+        let silent = running.processors.keys().filter(|name| !listens(name));
+        let unresolved = self.unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
+        let unresolved = unresolved.filter(|name| !running.processors.contains_key(*name));
+        let mut waiting: Vec<Name> = silent.chain(unresolved).cloned().collect();
+        waiting.sort();
+        waiting
     }
 }
 
@@ -122,11 +148,5 @@ impl Board {
     /// The progress of one Processor, made when it is first asked for.
     pub fn of(&self, name: &Name) -> Arc<Progress> {
         Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
-    }
-
-    /// Every Processor's progress.
-    pub fn all(&self) -> Vec<(Name, Arc<Progress>)> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.iter().map(|(name, progress)| (name.clone(), Arc::clone(progress))).collect()
     }
 }

@@ -27,4 +27,4 @@ mod request;
 pub mod server;
 pub mod workers;
 
-pub use hub::Hub;
+pub use hub::{Hub, Unserved};

@@ -9,6 +9,7 @@ mod index;
 mod ingest_order;
 mod integrity;
 mod key_order;
+mod timing;
 
 use std::fmt;
 

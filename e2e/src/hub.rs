@@ -95,6 +95,20 @@ impl Site {
         Ok(Hub { child, pid, ports: self.ports })
     }
 
+    /// Starts the hub for the first time, on other ports if somebody was faster, and waits until it is ready.
+    pub async fn first_start(&mut self) -> Result<Hub> {
+        for _ in 0..3 {
+            match self.start_ready().await {
+                Err(_) if self.log().contains("in use") => {
+                    fs::remove_file(self.log_path()).context("begin a new log")?;
+                    self.ports = Ports::free()?;
+                }
+                started => return started,
+            }
+        }
+        self.start_ready().await
+    }
+
     /// Starts the hub and waits until it is ready.
     pub async fn start_ready(&self) -> Result<Hub> {
         let mut hub = self.start()?;

@@ -38,13 +38,20 @@ pub struct Slack {
     pub durable: Duration,
     /// How far the hub's view of an attempt's begin and ours may be apart.
     pub margin: Duration,
+    /// How long the hub may take to read an answer that has left.
+    pub reading: Duration,
     /// Completions between two commits, at most.
     pub commit_every: usize,
 }
 
 impl Default for Slack {
     fn default() -> Self {
-        Self { durable: Duration::from_millis(600), margin: Duration::from_millis(500), commit_every: 256 }
+        Self {
+            durable: Duration::from_millis(600),
+            margin: Duration::from_millis(500),
+            reading: Duration::from_millis(100),
+            commit_every: 256,
+        }
     }
 }
 

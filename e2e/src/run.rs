@@ -153,8 +153,8 @@ impl Scenario {
 impl Run {
     /// Starts targets and hub; all is ready when this returns.
     pub async fn set_up(scenario: Scenario) -> Result<(Self, Hub)> {
-        let run = Self::prepare(scenario).await?;
-        let hub = run.site.start_ready().await?;
+        let mut run = Self::prepare(scenario).await?;
+        let hub = run.site.first_start().await?;
         Ok((run, hub))
     }
 

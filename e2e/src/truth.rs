@@ -1,7 +1,7 @@
 //! The truth after a run, as an independent reader finds it: the log, the dead letters, and what is left to do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -84,9 +84,11 @@ impl Reader<'_> {
     /// Reads a Processor's dead letters, each whole.
     pub async fn dead(&self, processor: &str) -> Result<()> {
         let path = format!("{}/dead", resource("processors", processor)?);
+        let mut ids = HashSet::new();
         for item in self.all(&path, "after").await? {
             let item: Value = serde_json::from_str(item.get()).context("a dead letter of another shape")?;
             let id = text(&item, "id")?;
+            ensure!(ids.insert(id.to_owned()), "the dead letter {id} is listed twice");
             let whole: Value = self.get(&format!("{path}/{id}")).await?;
             let rec = letter(processor, &whole).with_context(|| format!("read {whole}"))?;
             self.recorder.push(rec);

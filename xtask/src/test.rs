@@ -27,6 +27,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let mut deny = PathBuf::new();
     let mut tally = Tally::default();
 
+    if !tools::runs_as_root() {
+        println!(
+            "not root: the test that fills a disk mounts a file system and will fail, and strace is not installed when it is missing"
+        );
+    }
     step("tools", || {
         install(root)?;
         deny = tools::cargo_deny(root)?;

@@ -70,14 +70,17 @@ impl Problem {
 
     /// What to do next, for those with a next step that the detail does not know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self.reason.as_deref()? {
-            "UNKNOWN_PRODUCER" | "UNKNOWN_PROCESSOR" => {
+        match self.reason.as_deref() {
+            Some("UNKNOWN_PRODUCER" | "UNKNOWN_PROCESSOR") => {
                 Some("`evhub status -n NAMESPACE` lists what the hub runs there")
             }
-            "UNKNOWN_DEAD_LETTER" => Some("`evhub dead list PROCESSOR` names them"),
-            "REPLAY_RUNNING" => {
+            Some("UNKNOWN_DEAD_LETTER") => Some("`evhub dead list PROCESSOR` names them"),
+            Some("REPLAY_RUNNING") => {
                 Some("ask again when it is done; `evhub status` shows what is still to be delivered")
             }
+            // The hub's other listeners answer like this, and so does any other server.
+            Some("NOT_FOUND") => Some(super::NOT_THE_API),
+            None if self.status == StatusCode::NOT_FOUND => Some(super::NOT_THE_API),
             _ => None,
         }
     }

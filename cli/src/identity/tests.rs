@@ -30,6 +30,12 @@ fn broken(file: &str) -> Object {
     Object::Undecodable { kind: None, origin, problem: "no".into() }
 }
 
+fn fresh() -> (tempfile::TempDir, Identities) {
+    let data = tempfile::tempdir().unwrap();
+    let identities = Identities::open(data.path()).unwrap();
+    (data, identities)
+}
+
 /// One round as `dev` makes it; the resources as they were told who they are.
 fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
     identities.assign(&mut objects, now);
@@ -61,7 +67,7 @@ fn a_restart_changes_nothing_but_the_epoch() {
 
 #[test]
 fn a_changed_spec_is_a_new_generation() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
     let (after, _) = round(&mut identities, vec![producer("a", 5)], 20);
     assert_eq!((&before[0].uid, 2), (&after[0].uid, after[0].generation));
@@ -69,7 +75,7 @@ fn a_changed_spec_is_a_new_generation() {
 
 #[test]
 fn deleting_and_creating_makes_another() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
     round(&mut identities, vec![], 20);
     let (after, compiled) = round(&mut identities, vec![producer("a", 2)], 30);
@@ -80,7 +86,7 @@ fn deleting_and_creating_makes_another() {
 
 #[test]
 fn a_broken_file_forgets_nobody() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (before, _) = round(&mut identities, vec![producer("a", 4)], 10);
     round(&mut identities, vec![broken("a")], 20);
     let (after, _) = round(&mut identities, vec![producer("a", 4)], 30);
@@ -141,7 +147,7 @@ fn what_stands_survives_a_restart() {
 
 #[test]
 fn only_what_was_accepted_is_held_against_its_author() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (_, refused) = round(&mut identities, vec![producer("a", 5000)], 10);
     assert!(!refused.is_sound());
     let (_, accepted) = round(&mut identities, vec![producer("a", 8)], 20);
@@ -154,7 +160,7 @@ fn only_what_was_accepted_is_held_against_its_author() {
 
 #[test]
 fn a_copy_does_not_take_the_name() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (before, _) = round(&mut identities, vec![producer("b", 4)], 10);
     let (after, compiled) = round(&mut identities, vec![producer("a", 2), producer("b", 4)], 20);
     assert_eq!(before[0].uid, after[1].uid);
@@ -164,7 +170,7 @@ fn a_copy_does_not_take_the_name() {
 
 #[test]
 fn kinds_do_not_share_a_name() {
-    let mut identities = Identities::in_memory();
+    let (_data, mut identities) = fresh();
     let (found, _) =
         round(&mut identities, vec![producer("a", 4), resource(Kind::Processor, "a", json!({}))], 10);
     assert_ne!(found[0].uid, found[1].uid);

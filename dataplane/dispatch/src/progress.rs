@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 /// The figures of one Processor on this dataplane. Counters only rise; gauges say what is true now.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Every partition assigned here has its start committed and its claim acknowledged.
+    /// Every partition assigned here has its start committed and its claim acknowledged, and there is at least one.
     pub listening: AtomicBool,
     /// The Processor delivers nothing: an event was exhausted and its author wants it resumed by hand.
     pub suspended: AtomicBool,

@@ -148,6 +148,7 @@ async fn judge_by_status(response: Response<Incoming>, deadline: Instant, timeou
 fn request(target: &Target, delivery: &Delivery<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
     let (mut headers, body) = content(target.protocol, delivery);
     identify(&mut headers, &delivery.identity);
+    trace(&mut headers, delivery.event);
     for (name, value) in &target.headers {
         headers.insert(name, value.clone());
     }
@@ -187,6 +188,15 @@ fn identify(headers: &mut HeaderMap, identity: &Identity<'_>) {
     put("evhub-processor", identity.processor);
     put("evhub-generation", &identity.generation.to_string());
     put("user-agent", concat!("evhub/", env!("CARGO_PKG_VERSION")));
+}
+
+/// A target that knows W3C Trace Context and nothing of CloudEvents finds the event's trace as well.
+fn trace(headers: &mut HeaderMap, event: &Event) {
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = event.extension(name).and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

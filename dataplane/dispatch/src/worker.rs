@@ -46,10 +46,20 @@ pub struct Assignment<J> {
 /// How long to wait before joining again after the log failed us.
 const REJOIN: Duration = Duration::from_secs(1);
 
+struct Left(Arc<Progress>);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.0.left();
+    }
+}
+
 /// Works until told to stop, then finishes what is under way, commits, and leaves.
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
     let mut resume = assignment.resume.clone();
     let shared = Arc::new(Shared::new(assignment));
+    // However this ends, by a panic as well, nothing is under way any more and nobody listens.
+    let _left = Left(Arc::clone(&shared.progress));
     // Shared, because it is asked again after it has come: by what follows a drain that failed.
     let stop = stop.shared();
     loop {

@@ -17,6 +17,9 @@ pub const MAX_ATTEMPTS: &str = "evhub-max-attempts";
 /// allows less gives less.
 pub const TIMEOUT: &str = "evhub-timeout";
 
+/// The header that says which Processor a record is for, by its uid: a redriven event's.
+pub const PROCESSOR_UID: &str = "evhub-processor-uid";
+
 /// What one append writes: Kafka's key, value and headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {

@@ -13,11 +13,17 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// A member of a group.
     type Tail: Tail;
 
-    /// Makes sure that a topic exists with these settings. Partitions may grow; they never shrink.
+    /// Makes sure that a topic exists with these settings. Partitions may grow; fewer than there are is an error. The
+    /// largest record may grow too; a smaller one than before changes nothing.
     fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// How many partitions a topic has; `None` when there is no such topic.
     fn partitions(&self, topic: &str) -> Option<u32>;
+
+    /// How many writes wait for the log, and how many bytes they are; `None` where the log does not tell.
+    fn waiting(&self) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Appends one record. `Ok` means that it is durable at that position.
     fn append(

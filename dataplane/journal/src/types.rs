@@ -58,6 +58,14 @@ pub struct TopicSettings {
     pub reserved: bool,
 }
 
+impl TopicSettings {
+    /// What a topic with settings `now` has when it is made sure of with these: what was taken yesterday is taken today, so
+    /// the largest record only grows.
+    pub(crate) fn within(self, now: Self) -> Self {
+        Self { max_record_bytes: self.max_record_bytes.max(now.max_record_bytes), ..self }
+    }
+}
+
 /// Which partition an append goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -16,6 +16,7 @@ macro_rules! contract {
             tombstones_and_headers_read_back,
             what_cannot_be_appended_is_rejected,
             topics_grow_and_never_shrink,
+            the_largest_record_never_shrinks,
             reads_are_bounded_and_resume,
             timestamps_never_fall_and_are_found,
             a_member_is_assigned_then_served_then_at_the_end,

@@ -153,6 +153,14 @@ pub enum Start {
     At(i64),
 }
 
+/// What a record may carry beside its event: CloudEvents headers, and ours.
+const ENVELOPE: usize = 128 << 10;
+
+/// The largest record that an event of at most so many bytes can make, in whichever topic of ours it comes to lie.
+pub const fn derived_record_bytes(event_bytes: usize) -> usize {
+    event_bytes.saturating_add(ENVELOPE)
+}
+
 // === impl Name ===
 
 impl Name {

@@ -74,6 +74,7 @@ const COUNTERS: &[Figure] = &[
 struct Scrape {
     generation: Generation,
     door: (usize, usize),
+    log: Option<(usize, usize)>,
     processors: Vec<Processor>,
 }
 
@@ -111,7 +112,8 @@ impl Scrape {
             processors.push(Processor { name: name.clone(), progress: hub.board.of(name), lag });
         }
         let door = (hub.door.in_flight(), hub.door.capacity());
-        Self { generation: snapshot.generation, door, processors }
+        let log = hub.journal.waiting();
+        Self { generation: snapshot.generation, door, log, processors }
     }
 
     fn whole(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -122,7 +124,13 @@ impl Scrape {
             ("ingest_in_flight_bytes", "Bytes of events on their way to the log", in_flight as u64),
             ("ingest_in_flight_limit_bytes", "How many there may be", capacity as u64),
         ];
-        for (name, help, value) in figures {
+        let log = self.log.into_iter().flat_map(|(requests, bytes)| {
+            [
+                ("log_waiting_requests", "Writes that wait for the log", requests as u64),
+                ("log_waiting_bytes", "Bytes of writes that wait for the log", bytes as u64),
+            ]
+        });
+        for (name, help, value) in figures.into_iter().chain(log) {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }

@@ -86,7 +86,7 @@ pub(super) async fn list<J: Journal>(
     let limit = query.limit(PAGE.0, PAGE.1)?;
     let from = query.number::<u64>("after")?.unwrap_or(0);
     let processor = api.processor(&name)?;
-    let index = api.letters.of(&api.hub, &processor.dead_topic).await?;
+    let index = api.letters.of(&api.hub, &processor).await?;
     let (letters, next) = index.page(&api.hub.journal, &processor.dead_topic, from, limit).await?;
     let items = letters.iter().map(Summary::new).collect();
     Ok(Json(Page { items, next: next.map(|next| next.to_string()) }))
@@ -102,7 +102,7 @@ pub(super) async fn show<J: Journal>(
         || Problem::new(reason::UNKNOWN_DEAD_LETTER, "this Processor has no dead letter of this id");
     let processor = api.processor(&name)?;
     let topic = &processor.dead_topic;
-    let index = api.letters.of(&api.hub, topic).await?;
+    let index = api.letters.of(&api.hub, &processor).await?;
     let at = index.find(&id).ok_or_else(missing)?;
     let (letters, _) = index.page(&api.hub.journal, topic, at, 1).await?;
     let letter = letters.into_iter().find(|letter| letter.at == at).ok_or_else(missing)?;

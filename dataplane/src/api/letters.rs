@@ -3,6 +3,9 @@
 //! A delivery that was given up twice, because its owner died in between, lies in the topic twice and is one dead letter:
 //! the first. Telling so needs all that came before, so a small index of a dead topic is kept and brought up to date with
 //! each request. It is a cache: the topic has everything.
+//!
+//! A Processor that is deleted and made again is another one, and has the same dead topic. What its predecessor gave up is
+//! neither listed nor redriven: an index knows one uid, and the letters of another do not count.
 
 use std::{
     collections::HashMap,
@@ -12,6 +15,7 @@ use std::{
 use evhub_dispatch::dead::DeadLetter;
 use evhub_event::Record;
 use evhub_journal::{Error, Journal, TopicPartition};
+use evhub_routing::Processor;
 use tokio::sync::OwnedMutexGuard;
 
 use super::PAGE_BYTES;
@@ -36,6 +40,8 @@ struct Shelf {
 /// What is known of one dead topic.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    /// The Processor whose letters these are.
+    uid: String,
     /// Where reading goes on: the end, as of the last look.
     end: u64,
     /// Each dead letter's first offset.
@@ -67,9 +73,13 @@ impl Letters {
     pub(super) async fn of<J: Journal>(
         &self,
         hub: &Hub<J>,
-        topic: &str,
+        processor: &Processor,
     ) -> Result<OwnedMutexGuard<Index>, Error> {
+        let topic = &processor.dead_topic;
         let mut index = self.shelf(hub, topic).index.lock_owned().await;
+        if index.uid != processor.uid {
+            *index = Index::new(&processor.uid);
+        }
         index.catch_up(&hub.journal, topic).await?;
         Ok(index)
     }
@@ -95,6 +105,10 @@ impl Letters {
 // === impl Index ===
 
 impl Index {
+    fn new(uid: &str) -> Self {
+        Self { uid: uid.to_owned(), ..Self::default() }
+    }
+
     /// How many dead letters there are.
     pub(super) fn count(&self) -> u64 {
         self.first.len() as u64 + self.beyond
@@ -136,6 +150,9 @@ impl Index {
 
     fn letter(&self, stored: &evhub_journal::Stored) -> Option<Letter> {
         let (story, record) = DeadLetter::decode(&stored.record).ok()?;
+        if story.processor_uid != self.uid {
+            return None;
+        }
         let first = self.find(&story.id()).is_none_or(|first| first == stored.offset);
         (first && stored.offset < self.end).then_some(Letter { at: stored.offset, story, record })
     }
@@ -147,13 +164,15 @@ impl Index {
             None => 0,
         };
         if end < self.end {
-            *self = Self::default();
+            *self = Self::new(&self.uid);
         }
         while self.end < end {
             let slice = journal.read(&partition(topic), self.end, BATCH, PAGE_BYTES).await?;
             for stored in &slice.records {
                 // What strangers wrote there is no dead letter of ours.
-                if let Ok((story, _)) = DeadLetter::decode(&stored.record) {
+                if let Ok((story, _)) = DeadLetter::decode(&stored.record)
+                    && story.processor_uid == self.uid
+                {
                     self.remember(story.id(), stored.offset);
                 }
             }

@@ -11,9 +11,9 @@ use axum::{
     extract::{Request, State},
 };
 use bytes::Bytes;
-use evhub_event::{Header, Record, invalid::quote};
-use evhub_journal::{Journal, Place, TopicSettings, WriteError};
-use evhub_routing::Processor;
+use evhub_event::{Header, Record, invalid::quote, record::PROCESSOR_UID};
+use evhub_journal::{Error, Journal, Place, TopicSettings, WriteError};
+use evhub_routing::{Processor, derived_record_bytes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,6 @@ use crate::{
 
 /// Names the dead letter that a redriven record was.
 const REPLAYED: &str = "evhub-replayed";
-/// What a derived topic's records may have beyond the largest event: attributes of ours and the log's own.
-const ENVELOPE: usize = 128 << 10;
 /// How many dead letters are read, and then appended, at once.
 const WINDOW: usize = 256;
 /// How many appends run at once: enough to share an fsync.
@@ -106,14 +104,12 @@ fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Replays what the order names, in dead-letter order; says how many that were.
 async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> Result<u64, Problem> {
-    let topic = &processor.dead_topic;
-    let end = api.letters.of(&api.hub, topic).await?.end();
+    let end = api.letters.of(&api.hub, processor).await?.end();
     let (mut from, mut matched) = (0, 0);
     let mut ready = false;
     loop {
-        let index = api.letters.of(&api.hub, topic).await?;
-        let (letters, next) = index.page(&api.hub.journal, topic, from, WINDOW).await?;
-        drop(index);
+        let (letters, next) =
+            window(api, processor, from).await.map_err(|error| broken_off(error.into(), order, matched))?;
         let wanted = |letter: &Letter| {
             letter.at < end && order.ids.as_ref().is_none_or(|ids| ids.contains(&letter.story.id()))
         };
@@ -123,7 +119,8 @@ async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> 
                 open_inbox(api, processor).await?;
                 ready = true;
             }
-            matched += append(api, processor, letters).await.map_err(|error| stopped(error, matched))?;
+            matched +=
+                append(api, processor, letters).await.map_err(|error| stopped(error.into(), matched))?;
         } else {
             matched += letters.len() as u64;
         }
@@ -134,11 +131,20 @@ async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> 
     }
 }
 
+async fn window<J: Journal>(
+    api: &Api<J>,
+    processor: &Processor,
+    from: u64,
+) -> Result<(Vec<Letter>, Option<u64>), Error> {
+    let index = api.letters.of(&api.hub, processor).await?;
+    index.page(&api.hub.journal, &processor.dead_topic, from, WINDOW).await
+}
+
 /// Makes the inbox when it is first needed, and tells the Processor's worker.
 async fn open_inbox<J: Journal>(api: &Api<J>, processor: &Processor) -> Result<(), Problem> {
     let settings = TopicSettings {
         partitions: processor.partitions,
-        max_record_bytes: processor.event_bytes + ENVELOPE,
+        max_record_bytes: derived_record_bytes(processor.event_bytes),
         compacted: false,
         reserved: false,
     };
@@ -154,7 +160,7 @@ async fn append<J: Journal>(
     letters: Vec<Letter>,
 ) -> Result<u64, WriteError> {
     let count = letters.len() as u64;
-    let lanes = lanes(letters).into_iter().map(|lane| async move {
+    let lanes = lanes(letters, &processor.uid).into_iter().map(|lane| async move {
         for record in lane {
             api.hub.journal.append(&processor.inbox_topic, Place::ByKey, record).await?;
         }
@@ -164,11 +170,11 @@ async fn append<J: Journal>(
     Ok(count)
 }
 
-fn lanes(letters: Vec<Letter>) -> Vec<Vec<Record>> {
+fn lanes(letters: Vec<Letter>, uid: &str) -> Vec<Vec<Record>> {
     let mut keyed: HashMap<Bytes, Vec<Record>> = HashMap::new();
     let mut lanes = Vec::new();
     for letter in letters {
-        let record = redriven(letter);
+        let record = redriven(letter, uid);
         match record.key.clone() {
             Some(key) => keyed.entry(key).or_default().push(record),
             None => lanes.push(vec![record]),
@@ -178,17 +184,23 @@ fn lanes(letters: Vec<Letter>) -> Vec<Vec<Record>> {
     lanes
 }
 
-fn redriven(letter: Letter) -> Record {
+fn redriven(letter: Letter, uid: &str) -> Record {
     let id = letter.story.id();
     let mut record = letter.record;
-    record.headers.retain(|header| header.name != REPLAYED);
-    record.headers.push(Header { name: REPLAYED.to_owned(), value: Bytes::from(id) });
+    record.headers.retain(|header| ![REPLAYED, PROCESSOR_UID].contains(&header.name.as_str()));
+    let ours = [(REPLAYED, id), (PROCESSOR_UID, uid.to_owned())];
+    let header = |(name, value): (&str, String)| Header { name: name.to_owned(), value: value.into() };
+    record.headers.extend(ours.map(header));
     record
 }
 
+/// A read failed: before the first append that is a plain refusal, and a dry run appends nothing.
+fn broken_off(problem: Problem, order: &Order, before: u64) -> Problem {
+    if before == 0 || order.dry_run { problem } else { stopped(problem, before) }
+}
+
 /// A replay that broke off: what was appended stays appended.
-fn stopped(error: WriteError, before: u64) -> Problem {
-    let problem = Problem::from(error);
+fn stopped(problem: Problem, before: u64) -> Problem {
     let detail =
         format!("{}; {before} dead letters, and perhaps some more, are replayed already", problem.detail);
     Problem { detail, ..problem }.unknown()
@@ -220,7 +232,7 @@ mod tests {
     #[test]
     fn a_key_has_one_lane_and_no_key_has_its_own() {
         let letters = [(1, Some("a")), (2, None), (3, Some("b")), (4, Some("a")), (5, None)];
-        let lanes = lanes(letters.into_iter().map(|(at, key)| letter(at, key)).collect());
+        let lanes = lanes(letters.into_iter().map(|(at, key)| letter(at, key)).collect(), "u");
         let id = |record: &Record| String::from_utf8(record.header(REPLAYED).unwrap().to_vec()).unwrap();
         let mut ids: Vec<Vec<String>> = lanes.iter().map(|lane| lane.iter().map(id).collect()).collect();
         ids.sort();
@@ -230,11 +242,9 @@ mod tests {
     #[test]
     fn a_record_names_its_latest_replay_only() {
         let mut letter = letter(7, None);
-        letter.record.headers.push(Header { name: REPLAYED.to_owned(), value: Bytes::from_static(b"old") });
-        let record = redriven(letter);
-        assert_eq!(
-            record.headers,
-            [Header { name: REPLAYED.to_owned(), value: Bytes::from_static(b"t:0:7") }]
-        );
+        let header = |name: &str, value| Header { name: name.to_owned(), value: Bytes::from_static(value) };
+        letter.record.headers.extend([header(REPLAYED, b"old"), header(PROCESSOR_UID, b"old")]);
+        let record = redriven(letter, "u");
+        assert_eq!(record.headers, [header(REPLAYED, b"t:0:7"), header(PROCESSOR_UID, b"u")]);
     }
 }

@@ -1,6 +1,7 @@
 //! How Producers and Processors are doing. Reads the log's ends and commits, never its events' data.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::{Api, PAGE, Page, instant};
 use crate::{
+    Unserved,
     backlog::Backlog,
     problem::{Problem, reason},
     request::{Named, Query},
@@ -38,13 +40,16 @@ pub(super) struct ProcessorStatus {
     namespace: String,
     name: String,
     ready: bool,
-    generation: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_time: Option<String>,
-    parked: u64,
-    in_flight: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_lettered: Option<u64>,
     suspended: bool,
@@ -53,11 +58,19 @@ pub(super) struct ProcessorStatus {
     conditions: Vec<Condition>,
 }
 
+/// As Kubernetes has them; the reasons are those of the one table of conditions.
 #[derive(Debug, Serialize)]
 struct Condition {
     r#type: &'static str,
     status: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
+}
+
+/// A Processor that was written, whether it runs or not.
+#[derive(Clone, Debug)]
+enum Written {
+    Running(Arc<Processor>),
+    Unserved(Unserved),
 }
 
 pub(super) async fn producers<J: Journal>(
@@ -88,11 +101,11 @@ pub(super) async fn processors<J: Journal>(
     Named(Name { namespace, .. }): Named,
     uri: Uri,
 ) -> Result<Json<Page<ProcessorStatus>>, Problem> {
-    let snapshot = api.hub.running();
-    let (chosen, next) = page(&snapshot.processors, &namespace, &uri)?;
+    let written = written(&api);
+    let (chosen, next) = page(&written, &namespace, &uri)?;
     let mut items = Vec::with_capacity(chosen.len());
-    for processor in chosen {
-        items.push(of_processor(&api, processor).await);
+    for one in chosen {
+        items.push(of_written(&api, one).await);
     }
     Ok(Json(Page { items, next }))
 }
@@ -103,8 +116,26 @@ pub(super) async fn processor<J: Journal>(
     uri: Uri,
 ) -> Result<Json<ProcessorStatus>, Problem> {
     Query::read(&uri, &[])?;
-    let processor = api.processor(&name)?;
-    Ok(Json(of_processor(&api, &processor).await))
+    let missing = || Problem::new(reason::UNKNOWN_PROCESSOR, "no Processor of this name is known here");
+    let written = written(&api).remove(&name).ok_or_else(missing)?;
+    Ok(Json(of_written(&api, &written).await))
+}
+
+/// Every Processor that was written, by name.
+fn written<J: Journal>(api: &Api<J>) -> BTreeMap<Name, Arc<Written>> {
+    let unserved = api.hub.unserved.iter().map(|one| (one.name.clone(), Written::Unserved(one.clone())));
+    let snapshot = api.hub.running();
+    let running = snapshot.processors.iter();
+    let running = running.map(|(name, processor)| (name.clone(), Written::Running(Arc::clone(processor))));
+    // What runs hides what did not when it was written.
+    unserved.chain(running).map(|(name, one)| (name, Arc::new(one))).collect()
+}
+
+async fn of_written<J: Journal>(api: &Api<J>, written: &Written) -> ProcessorStatus {
+    match written {
+        Written::Running(processor) => of_processor(api, processor).await,
+        Written::Unserved(unserved) => of_unserved(unserved),
+    }
 }
 
 /// The resources of one namespace by name, as `limit` and `after` cut them; and the name to go on after.
@@ -140,21 +171,45 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> Proces
     let progress = api.hub.board.of(&processor.name);
     let ready = progress.listening.load(Relaxed);
     let (lag, oldest) = behind(api, processor).await;
-    let letters = api.letters.of(&api.hub, &processor.dead_topic).await;
+    let letters = api.letters.of(&api.hub, processor).await;
     let last = progress.last_delivery.load(Relaxed);
     ProcessorStatus {
         namespace,
         name,
         ready,
-        generation: processor.generation,
+        generation: Some(processor.generation),
         lag,
         oldest_time: oldest.and_then(instant),
-        parked: Progress::get(&progress.parked),
-        in_flight: Progress::get(&progress.in_flight),
+        parked: Some(Progress::get(&progress.parked)),
+        in_flight: Some(Progress::get(&progress.in_flight)),
         dead_lettered: letters.ok().map(|index| index.count()),
         suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
         conditions: conditions(ready, processor.suspend, progress.suspended.load(Relaxed)),
+    }
+}
+
+fn of_unserved(unserved: &Unserved) -> ProcessorStatus {
+    let Unserved { name: Name { namespace, name }, accepted, reason } = unserved.clone();
+    let denied = |r#type| Condition { r#type, status: "False", reason: reason.clone().into() };
+    let conditions = if accepted {
+        vec![denied("Ready"), fact("Accepted"), denied("ResolvedRefs")]
+    } else {
+        vec![denied("Ready"), denied("Accepted")]
+    };
+    ProcessorStatus {
+        namespace,
+        name,
+        ready: false,
+        generation: None,
+        lag: None,
+        oldest_time: None,
+        parked: None,
+        in_flight: None,
+        dead_lettered: None,
+        suspended: false,
+        last_delivery: None,
+        conditions,
     }
 }
 
@@ -165,15 +220,19 @@ async fn behind<J: Journal>(api: &Api<J>, processor: &Processor) -> (Option<u64>
     (Some(backlog.lag()), backlog.oldest(journal).await.ok().flatten())
 }
 
-/// Only accepted and resolved Processors are in a snapshot, and what is here is what runs.
+/// Only accepted and resolved Processors are in a snapshot.
 fn conditions(ready: bool, wanted: bool, exhausted: bool) -> Vec<Condition> {
-    let fact = |r#type| Condition { r#type, status: "True", reason: r#type };
-    let (status, reason) = if ready { ("True", "Listening") } else { ("False", "NotListening") };
-    let readiness = Condition { r#type: "Ready", status, reason };
-    let mut conditions = vec![readiness, fact("Accepted"), fact("ResolvedRefs"), fact("Programmed")];
+    let pending = Condition { r#type: "Ready", status: "False", reason: "Pending".into() };
+    let readiness = if ready { fact("Ready") } else { pending };
+    let mut conditions = vec![readiness, fact("Accepted"), fact("ResolvedRefs")];
     if wanted || exhausted {
         let reason = if exhausted { "Exhausted" } else { "Suspended" };
-        conditions.push(Condition { r#type: "Suspended", status: "True", reason });
+        conditions.push(Condition { r#type: "Suspended", status: "True", reason: reason.into() });
     }
     conditions
+}
+
+/// A condition that holds, whose reason is then its own name.
+fn fact(r#type: &'static str) -> Condition {
+    Condition { r#type, status: "True", reason: r#type.into() }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use evhub_routing::Snapshot;
+use evhub_dataplane::Unserved;
+use evhub_routing::{Name, Snapshot};
 use serde_json::json;
 
 use super::{
@@ -21,6 +22,43 @@ async fn it_is_ready_when_every_processor_listens() {
     rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
     let answer = rig.ask(rig.admin, get("/readyz")).await;
     assert_eq!((answer.status, &answer.json()["ready"]), (200, &json!(true)));
+}
+
+#[tokio::test]
+async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_is_told_of() {
+    let unserved = |name: &str, accepted, reason: &str| Unserved {
+        name: Name::new("shop", name),
+        accepted,
+        reason: reason.to_owned(),
+    };
+    let rig = Rig::that(|hub| {
+        hub.unserved =
+            Arc::new([unserved("audit", true, "NotFound"), unserved("bad", false, "UnknownField")]);
+    })
+    .await;
+    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    let answer = rig.ask(rig.admin, get("/readyz")).await;
+    assert_eq!((answer.status, &answer.json()["waiting"]), (503, &json!(["shop/audit"])));
+
+    let listed = rig.ask(rig.api, get("/namespaces/shop/processors")).await.json();
+    let told: Vec<_> =
+        listed["items"].as_array().unwrap().iter().map(|one| (&one["name"], &one["ready"])).collect();
+    let (audit, bad, runs) = (json!("audit"), json!("bad"), json!("billing"));
+    assert_eq!(told, [(&audit, &json!(false)), (&bad, &json!(false)), (&runs, &json!(true))]);
+    let condition = |r#type: &str, status: &str, reason: &str| json!({"type": r#type, "status": status, "reason": reason});
+    let one = rig.ask(rig.api, get("/namespaces/shop/processors/audit")).await.json();
+    assert_eq!(
+        one["conditions"],
+        json!([
+            condition("Ready", "False", "NotFound"),
+            condition("Accepted", "True", "Accepted"),
+            condition("ResolvedRefs", "False", "NotFound"),
+        ])
+    );
+    let one = rig.ask(rig.api, get("/namespaces/shop/processors/bad")).await.json();
+    let refused =
+        [condition("Ready", "False", "UnknownField"), condition("Accepted", "False", "UnknownField")];
+    assert_eq!(one["conditions"], json!(refused));
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! Dead letters and their redrive.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use evhub_dispatch::dead::{Cause, DeadLetter, Reason};
 use evhub_event::{Event, Header, Record, kafka};
 use evhub_journal::{Journal, Place, TopicSettings};
+use evhub_routing::Snapshot;
 use serde_json::{Value, json};
 
 use super::{
@@ -35,6 +38,10 @@ async fn bury(rig: &Rig, offset: u64, key: Option<&str>) -> String {
 }
 
 async fn bury_record(rig: &Rig, offset: u64, record: Record) -> String {
+    bury_for(rig, "uid-billing", offset, record).await
+}
+
+async fn bury_for(rig: &Rig, uid: &str, offset: u64, record: Record) -> String {
     let cause = |attempt, status, text: &str| Cause {
         attempt,
         time: 1000 + i64::from(attempt),
@@ -45,7 +52,7 @@ async fn bury_record(rig: &Rig, offset: u64, record: Record) -> String {
         topic: TOPIC.to_owned(),
         partition: 0,
         offset,
-        processor_uid: "uid-billing".to_owned(),
+        processor_uid: uid.to_owned(),
         generation: 7,
         reason: Reason::MaxAttempts,
         attempts: 2,
@@ -135,6 +142,33 @@ async fn repeats_are_one_and_strangers_none() {
     assert_eq!(offsets, [1, 2, 3, 4]);
     let status = rig.ask(rig.api, get("/namespaces/shop/processors/billing")).await.json();
     assert_eq!(status["deadLettered"], 4);
+}
+
+#[tokio::test]
+async fn the_letters_of_a_predecessor_neither_hide_nor_mix_with_ours() {
+    let rig = Rig::start().await;
+    let record =
+        |text: &'static str| Record { value: Some(Bytes::from_static(text.as_bytes())), ..Record::default() };
+    bury_for(&rig, "uid-before", 1, record("old")).await;
+    let gone = bury_for(&rig, "uid-before", 2, record("old")).await;
+    let id = bury_for(&rig, "uid-billing", 1, record("new")).await;
+    let page = rig.ask(rig.api, get(DEAD)).await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
+    let whole = rig.ask(rig.api, get(&format!("{DEAD}/{id}"))).await.json();
+    assert_eq!((&whole["processorUid"], &whole["dataBase64"]), (&json!("uid-billing"), &json!("bmV3")));
+    assert_eq!(rig.ask(rig.api, get(&format!("{DEAD}/{gone}"))).await.problem().1, "UNKNOWN_DEAD_LETTER");
+    assert_eq!(replay(&rig, &json!({"from": "Dead"})).await.json()["matched"], 1);
+    let redriven = &rig.records(INBOX).await[0].1.record;
+    assert_eq!(redriven.header("evhub-processor-uid").unwrap(), "uid-billing");
+    assert_eq!(redriven.value.as_deref(), Some(&b"new"[..]));
+    rig.snapshots.send_modify(|snapshot| {
+        let mut again = Snapshot::clone(snapshot);
+        let processor = again.processors.get_mut(&billing()).unwrap();
+        Arc::make_mut(processor).uid = "uid-before".to_owned();
+        *snapshot = Arc::new(again);
+    });
+    let page = rig.ask(rig.api, get(DEAD)).await.json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 2, "the index is of one uid at a time: {page}");
 }
 
 #[tokio::test]

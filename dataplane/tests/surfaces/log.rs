@@ -66,7 +66,7 @@ async fn a_processor_tells_what_is_known() {
     let oldest = known.as_object_mut().unwrap().remove("oldestTime").unwrap();
     assert!(oldest.as_str().is_some_and(|time| time.ends_with('Z') && time.len() == 24), "{oldest}");
     let conditions = known.as_object_mut().unwrap().remove("conditions").unwrap();
-    assert_eq!(conditions[0], json!({"type": "Ready", "status": "True", "reason": "Listening"}));
+    assert_eq!(conditions[0], json!({"type": "Ready", "status": "True", "reason": "Ready"}));
     let expected = json!({
         "namespace": "shop", "name": "billing", "ready": true, "generation": 7, "lag": 2, "parked": 5, "inFlight": 0,
         "deadLettered": 0, "suspended": false, "lastDelivery": "2023-11-14T22:13:20.120Z",

@@ -46,16 +46,25 @@ impl Rig {
         Self::with(Limits::default(), Door::default()).await
     }
 
+    /// Over a hub that is not quite the usual one.
+    pub(super) async fn that(change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
+        Self::bounded(Limits::default(), grpc::Limits::default(), change).await
+    }
+
     pub(super) async fn with(limits: Limits, door: Door) -> Self {
-        Self::bounded(limits, grpc::Limits::default(), door).await
+        Self::bounded(limits, grpc::Limits::default(), |hub| hub.door = door).await
     }
 
     /// With bounds for gRPC.
     pub(super) async fn calling(limits: grpc::Limits, door: Door) -> Self {
-        Self::bounded(Limits::default(), limits, door).await
+        Self::bounded(Limits::default(), limits, |hub| hub.door = door).await
     }
 
-    async fn bounded(limits: Limits, calls: grpc::Limits, door: Door) -> Self {
+    async fn bounded(
+        limits: Limits,
+        calls: grpc::Limits,
+        change: impl FnOnce(&mut Hub<Embedded>),
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let journal = Embedded::open(Options::new(dir.path())).unwrap();
         let settings = TopicSettings {
@@ -68,7 +77,7 @@ impl Rig {
         journal.ensure(TIGHT, TopicSettings { max_record_bytes: 1000, ..settings }).await.unwrap();
         let (snapshots, snapshot) = watch::channel(Arc::new(snapshot()));
         let mut hub = Hub::new(journal, snapshot);
-        hub.door = door;
+        change(&mut hub);
         let (trigger, drain) = evhub_lifecycle::channel();
         let (http, one) = serve("http", ingest::router(hub.clone()), limits, &hub, &drain).await;
         let (api, two) = serve("api", api::router(hub.clone()), limits, &hub, &drain).await;

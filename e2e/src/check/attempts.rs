@@ -7,16 +7,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Anomaly, Class, Verdict,
-    index::{Attempt, Ending, Index, Window, anomaly, nanos},
+    index::{Attempt, Index, Window, anomaly},
+    timing::{Ending, nanos},
 };
 use crate::history::{Answer, Fault, Mono};
 
 pub(super) fn check(index: &Index<'_>) -> Verdict {
-    let rule = Rule { index, first: first_of_epochs(index) };
+    let published = index.ops.iter().map(|op| (op.id, op.invoked)).collect();
+    let rule = Rule { index, first: first_of_epochs(index), published };
     let mut found = Vec::new();
     let mut repeats: BTreeMap<(&str, Option<u32>, Mono), Vec<&Attempt<'_>>> = BTreeMap::new();
     for attempts in index.deliveries().values() {
-        found.extend(attempts.first().and_then(|first| begins(first)));
+        found.extend(attempts.first().and_then(|first| rule.begins(first)));
         for pair in attempts.windows(2) {
             let [before, next] = pair else { continue };
             match rule.follows(before, next) {
@@ -41,9 +43,19 @@ struct Rule<'a, 'i> {
     index: &'i Index<'a>,
     /// When each epoch of a Processor's partition was first seen.
     first: HashMap<(&'a str, u32, u64), Mono>,
+    /// When each event was published.
+    published: HashMap<&'a str, Mono>,
 }
 
 impl<'a> Rule<'a, '_> {
+    /// The first number is one, unless a pause lay between the publish and it.
+    fn begins(&self, first: &Attempt<'_>) -> Option<Anomaly> {
+        let published = self.published.get(first.id).copied().unwrap_or(first.recv);
+        let right = first.number == 1 || (first.number > 1 && self.index.paused(published, first.recv));
+        let text = format!("the first attempt at {} has number {}", first.id, first.number);
+        (!right).then(|| anomaly(Class::WrongNumber, text, first.entries()))
+    }
+
     /// Whether `next` may come after `before`; the change of owner at which `before` was repeated, if it was.
     fn follows(
         &self,
@@ -73,8 +85,7 @@ impl<'a> Rule<'a, '_> {
             return Err((Class::RepeatAfterSuccess, "it had been delivered"));
         }
         // While the hub stands still, an attempt may time out before it is sent.
-        let unseen =
-            self.index.pauses.iter().any(|pause| pause.from <= next.recv && pause.until >= before.recv);
+        let unseen = self.index.paused(before.recv, next.recv);
         if next.number == before.number + 1 || (unseen && next.number > before.number) {
             return Ok(());
         }
@@ -94,7 +105,8 @@ impl<'a> Rule<'a, '_> {
             let partition = end.is_none().then(|| self.partition(next)).flatten();
             return Ok(Some((before.processor, partition, moment)));
         }
-        if next.number != before.number + 1 {
+        let unseen = self.index.paused(before.recv, next.recv) && next.number > before.number;
+        if next.number != before.number + 1 && !unseen {
             return Err((Class::WrongNumber, "a new owner goes on with the last number or the next"));
         }
         match self.index.ending(before) {
@@ -121,7 +133,8 @@ impl<'a> Rule<'a, '_> {
         if clean && answer != Answer::PeerGone && self.index.ending(before) != Ending::Either {
             return Err((Class::RepeatedByCleanStop, "a clean stop finishes what was answered"));
         }
-        if done + nanos(self.index.model.slack.durable) < moment {
+        let worked = moment.saturating_sub(done).saturating_sub(self.index.standstill(done, moment));
+        if worked > nanos(self.index.model.slack.durable) {
             return Err((Class::DurableRepeated, "its outcome must have been durable by then"));
         }
         Ok(())
@@ -147,11 +160,6 @@ impl<'a> Rule<'a, '_> {
         let end = self.index.end_between(before.recv, next.recv).map(|end| end.entry);
         before.entries().chain(end).chain(next.entries()).collect()
     }
-}
-
-fn begins(first: &Attempt<'_>) -> Option<Anomaly> {
-    let text = format!("the first attempt at {} has number {}", first.id, first.number);
-    (first.number != 1).then(|| anomaly(Class::WrongNumber, text, first.entries()))
 }
 
 /// P-13: what was in flight, and what ended since the last commit.

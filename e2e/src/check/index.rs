@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Anomaly, Class};
 use crate::{
     history::{Answer, Entry, Fault, History, Mono, Outcome, Rec},
-    model::{Model, Processor},
+    model::Model,
 };
 
 /// A publish.
@@ -68,16 +68,6 @@ pub(super) struct Window<'a> {
     pub(super) until: Mono,
     pub(super) fault: &'a Fault,
     pub(super) entry: &'a Entry,
-}
-
-/// What the hub must have made of an attempt, if it lived to see its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Success,
-    Failure,
-    Either,
-    /// The target never answered: a failure once the time-out has passed.
-    Unanswered,
 }
 
 /// The whole history, arranged.
@@ -190,45 +180,6 @@ impl<'a> Index<'a> {
         }
         map
     }
-
-    /// What the hub must have made of an attempt.
-    pub(super) fn ending(&self, attempt: &Attempt<'_>) -> Ending {
-        match attempt.done {
-            Some((Answer::Success, _, done)) if !self.late(attempt, done) => Ending::Success,
-            Some((Answer::Success | Answer::Ambiguous, ..)) => Ending::Either,
-            Some((Answer::Failure(_) | Answer::Cut, ..)) => Ending::Failure,
-            Some((Answer::PeerGone, ..)) | None => Ending::Unanswered,
-        }
-    }
-
-    /// Whether the time-out may have passed before the hub could read an answer that left at `done`.
-    fn late(&self, attempt: &Attempt<'_>, done: Mono) -> bool {
-        let deadline = attempt.recv + nanos(self.timeout(attempt)) - self.margin(attempt);
-        done > deadline || self.pauses.iter().any(|pause| pause.from <= done && pause.until >= deadline)
-    }
-
-    /// Whether the hub may have given up on an attempt by then.
-    pub(super) fn expired(&self, attempt: &Attempt<'_>, by: Mono) -> bool {
-        by + self.margin(attempt) >= attempt.recv + nanos(self.timeout(attempt))
-    }
-
-    /// The first end of a process that may have been the attempt's owner, before a later attempt.
-    pub(super) fn end_between(&self, earlier: Mono, later: Mono) -> Option<&Window<'a>> {
-        self.ends.iter().find(|end| end.until >= earlier && end.from <= later)
-    }
-
-    fn timeout(&self, attempt: &Attempt<'_>) -> std::time::Duration {
-        self.model.processor(attempt.processor).map_or(std::time::Duration::ZERO, |p: &Processor| p.timeout)
-    }
-
-    /// Never more than half the time-out.
-    fn margin(&self, attempt: &Attempt<'_>) -> u64 {
-        nanos(self.model.slack.margin).min(nanos(self.timeout(attempt)) / 2)
-    }
-}
-
-pub(super) fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// An anomaly with its slice in order of time.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Anomaly, Class, Verdict,
-    index::{Attempt, Dead, Ending, Index, Row, anomaly},
+    index::{Attempt, Dead, Index, Row, anomaly},
+    timing::Ending,
 };
 use crate::{
     history::{Answer, Mono},

@@ -45,7 +45,7 @@ async fn traced(scenario: Scenario) -> Result<(String, String, usize)> {
     let tracer = ["strace", "-D", "-f", "-y", "-ttt", "-s", "65536", "-e", CALLS, "-o"];
     run.site.before = tracer.map(str::to_owned).to_vec();
     run.site.before.push(file.display().to_string());
-    let mut hub = run.site.start_ready().await?;
+    let mut hub = run.site.first_start().await?;
     for (clients, numbers) in [(1, 0..30), (8, 100..120)] {
         let load = Load { producer: PRODUCER.to_owned(), clients, keys: 64, rest: Duration::ZERO, numbers };
         Clients::start(&load, run.site.ports.http, run.scenario.seed, &run.recorder).finish().await;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{ErrorKind, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use evhub_e2e::{
     run::{Plan, Run, Scenario},
     script::Mode,
 };
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::in_turn;
@@ -35,9 +36,10 @@ fn e2e_full_disk() -> Result<()> {
 
 /// The disk fills and empties while the hub runs; then the hub is killed on a full disk and starts on one with room.
 async fn fill_and_free(scenario: Scenario) -> Result<Figures> {
-    let run = Run::prepare(scenario).await?;
-    let disk = Disk::mount(&run.site.data)?;
-    let mut hub = run.site.start_ready().await?;
+    let mut run = Run::prepare(scenario).await?;
+    let disk = Disk::mount()?;
+    run.site.data = disk.0.path().join("data");
+    let mut hub = run.site.first_start().await?;
     let clients = run.clients();
     run.warm(60).await?;
 
@@ -95,23 +97,24 @@ fn ended(recorder: &Recorder, fits: impl Fn(&Outcome) -> bool) -> usize {
     recorder.count(|rec| matches!(rec, Rec::Complete { outcome, .. } if fits(outcome)))
 }
 
-/// A small disk of its own.
-struct Disk(PathBuf);
+/// A small disk of its own. Its folder is not the site's: that one goes first, and could not go with a disk in it.
+struct Disk(TempDir);
 
 impl Disk {
-    fn mount(at: &Path) -> Result<Self> {
-        fs::create_dir(at).context("make the mount point")?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "evhub-e2e"]).arg(at).status();
+    fn mount() -> Result<Self> {
+        let at = tempfile::Builder::new().prefix("evhub-e2e-").tempdir().context("make the mount point")?;
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "evhub-e2e"]).arg(at.path()).status();
         ensure!(
             mounted.context("run mount")?.success(),
             "mounting a small disk needs the right to mount (root)"
         );
-        Ok(Self(at.to_owned()))
+        Ok(Self(at))
     }
 
     /// Writes a file until not one byte more fits.
     fn fill(&self) -> Result<PathBuf> {
-        let path = self.0.join("ballast");
+        let path = self.0.path().join("ballast");
         let mut file = File::create(&path).context("create the ballast")?;
         for size in [1 << 20, 4096, 1] {
             loop {
@@ -129,6 +132,6 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, because on a failed run the hub may still be ending. Nothing can be done if it fails.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
 }

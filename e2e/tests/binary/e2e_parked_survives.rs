@@ -1,6 +1,6 @@
 //! Killed while every delivery is parked, twice: each attempt happens once, with its own number.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use evhub_e2e::{
@@ -10,6 +10,7 @@ use evhub_e2e::{
     run::{Plan, Run, Scenario},
     script::Mode,
 };
+use tokio::time::sleep;
 
 use crate::in_turn;
 
@@ -44,14 +45,21 @@ async fn parked(scenario: Scenario) -> Result<Figures> {
         all_parked(&run, attempts).await?;
         let blow = Blow { after: Duration::ZERO, kind: Kind::Kill, lasts: Duration::from_millis(100) };
         hub = strike(blow, hub, &run.site, &run.recorder).await?;
+        let parked = run.reader().status("shop/billing").await?.parked;
+        if parked != EVENTS as u64 {
+            run.recorder.complain(format!(
+                "a hub that has just become ready says that {parked} of {EVENTS} are parked"
+            ));
+        }
     }
     run.targets.iter().for_each(evhub_e2e::target::Target::heal);
+    attempts(&run, 3 * EVENTS).await?;
     run.conclude(hub).await
 }
 
 /// Waits until so many attempts were made and everything is parked again.
 async fn all_parked(run: &Run, attempts: usize) -> Result<()> {
-    let made = || run.recorder.count(|rec| matches!(rec, Rec::Recv { .. }));
+    let made = || run.recorder.count(attempt);
     let parked = run
         .reader()
         .until("shop/billing", Duration::from_secs(8), |status| {
@@ -60,4 +68,22 @@ async fn all_parked(run: &Run, attempts: usize) -> Result<()> {
         .await?;
     ensure!(parked.is_ok(), "not all parked after {} attempts of {attempts}: {parked:?}", made());
     Ok(())
+}
+
+/// Waits until so many attempts were made.
+async fn attempts(run: &Run, attempts: usize) -> Result<()> {
+    let since = Instant::now();
+    while run.recorder.count(attempt) < attempts {
+        ensure!(
+            since.elapsed() < Duration::from_secs(8),
+            "{} attempts of {attempts}",
+            run.recorder.count(attempt)
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+fn attempt(rec: &Rec) -> bool {
+    matches!(rec, Rec::Recv { .. })
 }

@@ -5,6 +5,7 @@
 mod e2e_clean_stop;
 mod e2e_fsync;
 mod e2e_full_disk;
+mod e2e_hot_keys;
 mod e2e_kill;
 mod e2e_parked_survives;
 mod e2e_pause;

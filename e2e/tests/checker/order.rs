@@ -159,10 +159,35 @@ fn a_success_that_came_too_late_may_be_retried() {
 
 #[test]
 fn a_success_read_after_a_pause_may_be_retried() {
-    let mut story = three();
-    story.attempt(10, "a-1", 1, 1, Success).fault(12, 3000, Fault::Pause).attempt(3100, "a-1", 2, 1, Success);
-    story.attempt(3200, "a-2", 1, 1, Success).attempt(3300, "a-3", 1, 1, Success);
-    story.is_valid();
+    // The answer has left at 16. The hub may stop before it could read it, but not that long after.
+    for (stops, valid) in [(12, true), (17, true), (110, true), (200, false)] {
+        let mut story = three();
+        story
+            .attempt(10, "a-1", 1, 1, Success)
+            .fault(stops, 3000, Fault::Pause)
+            .attempt(3100, "a-1", 2, 1, Success);
+        story.attempt(4200, "a-2", 1, 1, Success).attempt(4300, "a-3", 1, 1, Success);
+        if valid {
+            story.is_valid();
+        } else {
+            story.shows(Class::RetryAfterSuccess);
+        }
+    }
+}
+
+#[test]
+fn a_success_right_after_a_pause_may_have_begun_before_it() {
+    for (arrives, valid) in [(3050, true), (3600, false)] {
+        let mut story = three();
+        story.fault(8, 3000, Fault::Pause).attempt(arrives, "a-1", 1, 1, Success);
+        story.attempt(arrives + 100, "a-1", 2, 1, Success);
+        story.attempt(4200, "a-2", 1, 1, Success).attempt(4300, "a-3", 1, 1, Success);
+        if valid {
+            story.is_valid();
+        } else {
+            story.shows(Class::RetryAfterSuccess);
+        }
+    }
 }
 
 #[test]

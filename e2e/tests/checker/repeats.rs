@@ -41,6 +41,16 @@ fn a_number_may_stay_unseen_in_a_pause() {
 }
 
 #[test]
+fn the_first_number_may_stay_unseen_in_a_pause() {
+    let mut story = one();
+    story.fault(5, 2000, Fault::Pause).attempt(2100, "a-1", 2, 1, Success);
+    story.is_valid();
+    let mut story = Story::default();
+    story.fault(5, 2000, Fault::Pause).event(2010, "a-1", "k", 0).attempt(2100, "a-1", 2, 1, Success);
+    story.shows_only(Class::WrongNumber);
+}
+
+#[test]
 fn same_epoch_repeat() {
     let mut story = one();
     story.attempt(10, "a-1", 1, 1, Failure(500)).attempt(100, "a-1", 1, 1, Success);
@@ -116,6 +126,28 @@ fn durable_repeated() {
         near.attempt(10, "a-1", 1, 1, answer).kill(500).attempt(2000, "a-1", 1, 2, Success);
         near.is_valid();
     }
+}
+
+#[test]
+fn nothing_becomes_durable_in_a_pause() {
+    for (kill, valid) in [(2500, true), (2700, false)] {
+        let mut story = one();
+        story.attempt(10, "a-1", 1, 1, Success).fault(20, 2000, Fault::Pause).kill(kill);
+        story.attempt(3000, "a-1", 1, 2, Success);
+        if valid {
+            story.is_valid();
+        } else {
+            story.shows_only(Class::DurableRepeated);
+        }
+    }
+}
+
+#[test]
+fn a_number_unseen_in_a_pause_may_be_followed_by_a_new_owner() {
+    let mut story = one();
+    story.attempt(10, "a-1", 1, 1, Failure(500)).fault(50, 2000, Fault::Pause).kill(2500);
+    story.attempt(2700, "a-1", 3, 2, Success);
+    story.is_valid();
 }
 
 #[test]

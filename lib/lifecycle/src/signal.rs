@@ -1,14 +1,22 @@
 //! What SIGTERM and SIGINT do: the first begins the drain, the second ends the process. Does I/O: it handles signals,
 //! writes one line to standard error and exits.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Trigger;
 
+/// A signal that comes again this soon is the first one's echo: terminals and tools such as `timeout` send it to a process
+/// and to its group. Nobody who wants to abort is that quick.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// Begins the drain at the first SIGTERM or SIGINT; at the second ends the process, at once and without any clean-up,
-/// with the exit code that a shell gives to a process killed by that signal. Never returns by itself; spawn it.
+/// with the exit code that a shell gives to a process killed by that signal. The first one's echo does not count as a
+/// second. Never returns by itself; spawn it.
 ///
 /// The signals are handled from this call on, not only once the future is polled, so that none that comes during start-up
 /// ends the process in the old way.
@@ -23,12 +31,24 @@ pub fn signals(trigger: Trigger) -> impl Future<Output = ()> + Send + 'static {
         let first = next(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = first.name(), "draining; a second signal ends the process at once");
         trigger.begin();
-        let second = next(&mut terminate, &mut interrupt).await;
-        abort(second);
+        let echo = tokio::time::sleep(ECHO);
+        let second = async {
+            loop {
+                match next(&mut terminate, &mut interrupt).await {
+                    again if again == first => {}
+                    other => return other,
+                }
+            }
+        };
+        tokio::select! {
+            second = second => abort(second),
+            () = echo => {}
+        }
+        abort(next(&mut terminate, &mut interrupt).await);
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Terminate,
     Interrupt,

@@ -94,7 +94,7 @@ pub struct Origin {
 }
 
 /// What a resource said when it was last accepted and may not change; nothing yet for a new one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
     /// A Producer's partitions, which never shrink.
@@ -118,9 +118,8 @@ impl Resource {
     /// so that the order in which they are found does not matter.
     pub(crate) fn seniority(&self) -> impl Ord + '_ {
         let spec = self.spec.as_ref().map(Value::to_string);
-        let unknown: Vec<&str> = self.unknown.iter().map(|problem| problem.path.as_str()).collect();
-        let kept = (self.allow_order_break, format!("{:?}", self.kept));
-        (self.kind, &self.name, self.created, &self.origin, &self.uid, self.generation, spec, unknown, kept)
+        let age = (self.created, &self.origin, &self.uid, self.generation);
+        (self.kind, &self.name, age, spec, &self.unknown, &self.kept, self.allow_order_break)
     }
 }
 

@@ -7,6 +7,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
     #[test]
     fn the_order_of_objects_does_not_matter(
         (objects, shuffled) in vec(object(), 0..8).prop_flat_map(|o| (Just(o.clone()), Just(o).prop_shuffle()))
@@ -34,6 +36,18 @@ proptest! {
         let compiled = compile(&world(vec![Object::Resource(Box::new(resource))]));
         prop_assert_eq!(compiled.verdicts.len(), 1);
     }
+}
+
+/// Such twins cannot be told apart by age or place; found by the property above.
+#[test]
+fn twins_that_differ_in_what_they_said_before_come_to_one_result() {
+    let twin = |partitions| {
+        let kept = Kept { partitions: Some(partitions), start_from: None };
+        let spec = Some(json!({ "topic": { "partitions": 2 } }));
+        let twin = Resource { kept, spec, ..resource(Kind::Producer, "a", 0) };
+        Object::Resource(Box::new(twin))
+    };
+    assert_eq!(compile(&world(vec![twin(1), twin(3)])), compile(&world(vec![twin(3), twin(1)])));
 }
 
 fn world(objects: Vec<Object>) -> World {

@@ -131,6 +131,7 @@ fn quietly(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-fn runs_as_root() -> bool {
+/// Whether file systems may be mounted and packages installed.
+pub(crate) fn runs_as_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }

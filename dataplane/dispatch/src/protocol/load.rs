@@ -87,7 +87,7 @@ impl<L: Clone> Loader<L> {
         let mut newest: BTreeMap<Place, Loaded<L>> = BTreeMap::new();
         // In order of (epoch, seq): a later record of an event replaces an earlier one.
         for (key, record) in self.records {
-            if claim.is_some_and(|claim| is_void(claim, &record, planted)) {
+            if claim.is_some_and(|claim| is_void(claim, record.at, key, planted)) {
                 dropped.push((record.at, key));
             } else if let Some(replaced) = newest.insert(record.place, record) {
                 dropped.push((replaced.at, replaced.key));
@@ -98,8 +98,9 @@ impl<L: Clone> Loader<L> {
     }
 }
 
-fn is_void<L>(claim: &Claim, record: &Loaded<L>, planted: Planted) -> bool {
-    let lower = record.key.epoch < claim.epoch || planted.is(Deviation::EpochIgnored);
-    let behind = record.at >= claim.floor && !planted.is(Deviation::FloorIgnored);
-    claim.dead.contains(&record.at) || (lower && behind)
+/// Whether a record stands for nothing: it is on the dead list, or a zombie wrote it.
+pub(super) fn is_void(claim: &Claim, at: u64, key: StateKey, planted: Planted) -> bool {
+    let lower = key.epoch < claim.epoch || planted.is(Deviation::EpochIgnored);
+    let behind = at >= claim.floor && !planted.is(Deviation::FloorIgnored);
+    claim.dead.contains(&at) || (lower && behind)
 }

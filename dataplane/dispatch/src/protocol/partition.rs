@@ -204,6 +204,13 @@ impl<L: Clone + Ord> Partition<L> {
         self.lanes.hold(place, item);
     }
 
+    pub(super) fn loaded(&self) -> impl Iterator<Item = (Place, u64)> {
+        self.lanes.iter().filter_map(|(place, item)| match item.home {
+            Home::State(at, _) => Some((place, at)),
+            Home::Log => None,
+        })
+    }
+
     /// Lets loaded deliveries go whose place is already behind the reading position.
     pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
         let held: BTreeSet<u16> = self.lanes.iter().map(|(place, _)| place.source).collect();

@@ -9,9 +9,9 @@
 //! behind the first end, but always before the second.
 
 use super::{
-    Claim, Deviation, Metadata, Rules, Tracker,
+    Claim, Deviation, Metadata, Place, Rules, Tracker,
     listing::Listing,
-    load::{Loaded, Loader, StateKey},
+    load::{self, Loaded, Loader, StateKey},
     partition::{Effect, Offsets, Partition},
 };
 
@@ -80,9 +80,9 @@ impl<L: Clone + Ord> Loading<L> {
         }
     }
 
-    /// Whether a record was finished or discarded already, so that only its tombstone may be missing.
-    pub fn is_dead(&self, at: u64) -> bool {
-        self.claim.as_ref().is_some_and(|claim| claim.dead.contains(&at))
+    /// Whether a record was finished or discarded already, so that only its tombstone may be missing, or is a zombie's.
+    pub fn is_void(&self, at: u64, key: StateKey) -> bool {
+        self.claim.as_ref().is_some_and(|claim| load::is_void(claim, at, key, self.rules.planted))
     }
 
     /// Takes a tombstone of the `.state` topic.
@@ -110,6 +110,11 @@ impl<L: Clone + Ord> Loading<L> {
 }
 
 impl<L: Clone + Ord> Claiming<L> {
+    /// The deliveries that were kept, and where each is parked.
+    pub fn kept(&self) -> impl Iterator<Item = (Place, u64)> {
+        self.partition.loaded()
+    }
+
     /// Records that must have their tombstones acknowledged before the claim, because the list of them does not fit.
     pub fn sweep(&self) -> &[(u64, StateKey)] {
         &self.sweep

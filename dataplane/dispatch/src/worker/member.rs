@@ -25,13 +25,16 @@ use super::{
 };
 use crate::{
     Progress,
-    protocol::{Claiming, Doubt, Loaded, Next, Offsets, Place, after},
+    protocol::{Claiming, Doubt, Loaded, Next, Offsets, Place, StateKey, after},
 };
 
-/// What is resolved is committed at the latest after this long, or when so many deliveries have ended: what a crash may
-/// repeat is bounded by both.
+/// What is resolved is committed at the latest after this long, or when so many deliveries have ended: half of what a
+/// partition may have ended and not committed, so that its commit is answered before it must stop for it.
 const COMMIT_AFTER: Duration = Duration::from_millis(100);
-const COMMIT_EVERY: usize = 256;
+const COMMIT_EVERY: usize = Working::MOST_UNCOMMITTED / 2;
+
+/// How many tombstones of a sweep are under way at once.
+const SWEEP: usize = 256;
 
 /// Why a member's work ended.
 pub(super) enum Exit {
@@ -62,6 +65,7 @@ pub(super) struct Member<J: Journal> {
 impl<J: Journal> Member<J> {
     /// Joins the Processor's group.
     pub(super) async fn join(shared: Arc<Shared<J>>) -> Result<Self, Error> {
+        shared.grow().await?;
         let processor = &shared.processor;
         let mut sources: Vec<String> = processor.routes.iter().map(|route| route.topic.clone()).collect();
         if shared.journal.partitions(&processor.inbox_topic).is_some() {
@@ -70,7 +74,7 @@ impl<J: Journal> Member<J> {
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
         let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
-        let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0) };
+        let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0), held: 0 };
         let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
     }
@@ -180,7 +184,7 @@ impl<J: Journal> Member<J> {
 
     fn taken(&mut self, partition: u32, taken: Taken) {
         let Taken { mut loading, found } = taken;
-        let mut parked = HashMap::new();
+        let mut rests = HashMap::new();
         for found in found {
             let (at, key) = (found.at, found.key);
             match found.body {
@@ -188,17 +192,23 @@ impl<J: Journal> Member<J> {
                 Body::Unreadable(_) => loading.unreadable(at, key),
                 Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
                     let place = Place { source: self.out.source(&topic), offset };
-                    parked.insert(place, Rest { not_before, kind, bytes });
+                    rests.insert(at, Rest { not_before, kind, bytes });
                     loading.record(Loaded { at, key, place, lane, kind, attempts });
                 }
             }
         }
         let claiming = loading.finish();
-        for &(at, key) in claiming.sweep() {
-            let swept = task::clear(Arc::clone(&self.out.shared), partition, key);
-            self.out.run(partition, async move { Done::Swept(at, swept.await) });
+        let rest = |(place, at)| rests.get(&at).map(|rest| (place, *rest));
+        let parked = claiming.kept().filter_map(rest).collect();
+        for &(at, key) in claiming.sweep().iter().take(SWEEP) {
+            self.sweep(partition, at, key);
         }
         self.claim(partition, claiming, parked);
+    }
+
+    fn sweep(&self, partition: u32, at: u64, key: StateKey) {
+        let swept = task::clear(Arc::clone(&self.out.shared), partition, key);
+        self.out.run(partition, async move { Done::Swept(at, swept.await) });
     }
 
     fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
@@ -229,10 +239,8 @@ impl<J: Journal> Member<J> {
         }
         self.slots.insert(partition, Slot::Working(Box::new(working)));
         self.gauge();
-        let working = self.slots.values().filter(|slot| matches!(slot, Slot::Working(_))).count();
-        if working == self.out.shared.processor.partitions as usize {
-            self.out.shared.progress.listening.store(true, Relaxed);
-        }
+        let all = self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
+        self.out.shared.progress.listening.store(all, Relaxed);
         self.let_go(partition);
     }
 
@@ -255,6 +263,8 @@ impl<J: Journal> Member<J> {
         if let Some(Slot::Working(working)) = self.slots.remove(&partition) {
             working.forget(&mut self.out);
         }
+        self.out.timers.retain(|timer| timer.1 != partition);
+        self.gauge();
         self.out.shared.progress.listening.store(false, Relaxed);
         self.tail.release(&[partition]);
     }
@@ -303,7 +313,7 @@ impl<J: Journal> Member<J> {
             Done::Cleared(at, Ok(())) => slot.partition.cleared(at),
             Done::Committed(Ok(())) => {
                 Progress::add(&self.out.shared.progress.commits, 1);
-                slot.partition.committed(&mut effects);
+                slot.committed(&mut effects);
             }
             Done::Committed(Err(error)) => {
                 doubt(&error)?;
@@ -330,6 +340,9 @@ impl<J: Journal> Member<J> {
             (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
             (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(()))) => {
                 claiming.swept(at);
+                if let Some(&(at, key)) = claiming.sweep().get(SWEEP - 1) {
+                    self.sweep(partition, at, key);
+                }
                 self.claim(partition, *claiming, parked);
             }
             (Some(Slot::Claiming(claiming, parked)), Done::Claimed(Ok(()))) => {
@@ -461,7 +474,7 @@ impl<J: Journal> Member<J> {
     /// Commits what is to be committed of a partition; returns whether there was anything.
     fn commit_one(&mut self, partition: u32) -> bool {
         let Some(Slot::Working(working)) = self.slots.get_mut(&partition) else { return false };
-        let Some(offsets) = working.partition.commit() else { return false };
+        let Some(offsets) = working.commit() else { return false };
         let committed = self.commit(partition, offsets);
         self.out.run(partition, async move { Done::Committed(committed.await) });
         true

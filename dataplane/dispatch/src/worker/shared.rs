@@ -8,7 +8,7 @@ use std::{
 
 use evhub_backoff::Backoff;
 use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
-use evhub_routing::{EvhubName, Order, Processor};
+use evhub_routing::{EvhubName, Order, Processor, derived_record_bytes};
 use tokio::{sync::OnceCell, sync::watch, time::sleep};
 use uuid::Uuid;
 
@@ -21,9 +21,6 @@ use crate::{
 
 /// The name of a lane: the key of its events.
 pub(super) type Lane = Arc<[u8]>;
-
-/// What a derived topic's records may add to an event: our headers, causes included.
-const MARGIN: usize = 128 << 10;
 
 pub(super) struct Shared<J> {
     pub(super) journal: J,
@@ -93,6 +90,19 @@ impl<J: Journal> Shared<J> {
         TopicPartition { topic: self.processor.state_topic.clone(), partition }
     }
 
+    /// Grows what was made for fewer partitions than the Processor has now: nobody could take the new ones over before.
+    pub(super) async fn grow(&self) -> Result<(), Error> {
+        if self.journal.partitions(&self.processor.state_topic).is_some() {
+            self.make_state().await?;
+        }
+        let inbox = &self.processor.inbox_topic;
+        if self.journal.partitions(inbox).is_some_and(|count| count < self.processor.partitions) {
+            let settings = self.settings(self.processor.partitions);
+            self.journal.ensure(inbox, TopicSettings { reserved: false, ..settings }).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the `.state` topic when it is first needed.
     pub(super) async fn make_state(&self) -> Result<(), Error> {
         let settings = TopicSettings { compacted: true, ..self.settings(self.processor.partitions) };
@@ -109,7 +119,7 @@ impl<J: Journal> Shared<J> {
     fn settings(&self, partitions: u32) -> TopicSettings {
         TopicSettings {
             partitions,
-            max_record_bytes: self.processor.event_bytes + MARGIN,
+            max_record_bytes: derived_record_bytes(self.processor.event_bytes),
             compacted: false,
             reserved: true,
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use evhub_event::{Controls, Record, kafka};
+use evhub_event::{Controls, Record, kafka, record::PROCESSOR_UID};
 use evhub_journal::{Journal, Stored};
 use evhub_routing::OnExhausted;
 use futures_util::stream::FuturesUnordered;
@@ -26,7 +26,7 @@ use crate::{
     outcome::{Answer, Outcome, Tried, decide, longest_wait},
     pace::Permit,
     parked::{self, HELD, Parked},
-    protocol::{Claiming, Effect, Kind, Partition, Place, Start, StateKey, Verdict},
+    protocol::{Claiming, Effect, Kind, Offsets, Partition, Place, Start, StateKey, Verdict},
     wanted::{self, Intake},
 };
 
@@ -35,6 +35,10 @@ const CAUSES: usize = 10;
 
 /// A delay follows the wall clock, which may jump; so its timer looks at it at least this often.
 const NAP: Duration = Duration::from_mins(1);
+
+/// How many bytes of events a Processor holds in memory before it stops reading: enough for the default of attempts under
+/// way at the default size of events.
+const MOST_HELD: usize = 64 << 20;
 
 /// How far a partition's taking over has come.
 pub(super) enum Slot {
@@ -67,6 +71,9 @@ pub(super) struct Working {
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
+    /// How many attempts ended since the commit that was acknowledged last, and how many of them the one under way knows.
+    uncommitted: usize,
+    flying: usize,
 }
 
 /// What was read of a source and not taken in yet.
@@ -89,6 +96,8 @@ pub(super) struct Out<J> {
     pub(super) suspended: bool,
     /// How many deliveries are parked, or on their way to be, and their bytes.
     pub(super) parked: (u64, u64),
+    /// How many bytes of events are in memory, read from sources and not yet finished or parked.
+    pub(super) held: usize,
 }
 
 impl<J: Journal> Out<J> {
@@ -125,6 +134,9 @@ impl<J: Journal> Out<J> {
 }
 
 impl Working {
+    /// With more ended than this and not committed no attempt is started: a crash would repeat them all.
+    pub(super) const MOST_UNCOMMITTED: usize = 256;
+
     /// Begins with what was found parked.
     pub(super) fn new<J: Journal>(
         number: u32,
@@ -132,7 +144,6 @@ impl Working {
         mut parked: HashMap<Place, Rest>,
         out: &mut Out<J>,
     ) -> Self {
-        parked.retain(|place, _| partition.holds(*place));
         for rest in parked.values_mut() {
             out.parked = (out.parked.0 + 1, out.parked.1 + rest.bytes);
             if rest.not_before == HELD {
@@ -144,7 +155,8 @@ impl Working {
         }
         let (payloads, instants) = (HashMap::new(), HashMap::new());
         let (letters, backlog) = (HashMap::new(), VecDeque::new());
-        Self { number, partition, payloads, parked, instants, letters, backlog, paused: false }
+        let (paused, uncommitted, flying) = (false, 0, 0);
+        Self { number, partition, payloads, parked, instants, letters, backlog, paused, uncommitted, flying }
     }
 
     /// Nothing of this partition is here any more.
@@ -184,13 +196,23 @@ impl Working {
         let idle = self.partition.unresolved() == 0 && self.partition.ready() == 0;
         let needed = !out.gate.open || idle || self.partition.is_replaying();
         let room = !out.is_full() || self.partition.is_replaying();
-        needed && room && self.partition.has_room() && !out.is_halted()
+        needed && room && out.held < MOST_HELD && self.partition.has_room() && !out.is_halted()
     }
 
-    fn receive<J: Journal>(&mut self, source: u16, stored: Stored, effects: &mut Vec<Effect>, out: &Out<J>) {
-        let (place, shared) = (Place { source, offset: stored.offset }, &out.shared);
+    fn receive<J: Journal>(
+        &mut self,
+        source: u16,
+        stored: Stored,
+        effects: &mut Vec<Effect>,
+        out: &mut Out<J>,
+    ) {
+        let (place, shared) = (Place { source, offset: stored.offset }, Arc::clone(&out.shared));
         if stored.record.value.is_none() && kafka::decode(&stored.record).is_err() {
             Progress::add(&shared.progress.poisoned, 1);
+            self.partition.skipped(place, effects);
+            return;
+        }
+        if is_anothers(&stored.record, out) {
             self.partition.skipped(place, effects);
             return;
         }
@@ -223,11 +245,16 @@ impl Working {
             Progress::add(&shared.progress.delayed, 1);
             self.instants.insert(place, not_before);
         }
-        self.payloads.insert(place, Payload::of(stored.record));
+        let payload = Payload::read(stored.record);
+        out.held += payload.held;
+        self.payloads.insert(place, payload);
     }
 
     /// Starts the next attempt, if there is one to make; if there is none, gives the permit back.
     pub(super) fn start<J: Journal>(&mut self, permit: Permit, out: &Out<J>) -> Result<(), Permit> {
+        if self.uncommitted >= Self::MOST_UNCOMMITTED {
+            return Err(permit);
+        }
         let next = if out.gate.open { self.partition.start_probe() } else { self.partition.start() };
         let Some(start) = next else { return Err(permit) };
         Progress::add(&out.shared.progress.attempts, 1);
@@ -245,6 +272,7 @@ impl Working {
         let Attempted { start, mut payload, answer, began, permit } = attempted;
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
+        self.uncommitted += 1;
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
         out.gate.ended(permit, began.1, &answer, start.attempt == 1);
         let first = *payload.first_attempt.get_or_insert(began.0);
@@ -256,7 +284,8 @@ impl Working {
         };
         let outcome = decide(&out.shared.processor.policy, tried, &answer, fastrand::u64(..));
         if outcome != Outcome::Delivered {
-            note(&mut payload, start.attempt, &answer);
+            let poison = matches!(answer, Answer::Poison(..));
+            note(&mut payload, start.attempt - u32::from(poison), &answer);
         }
         self.draw(start, payload, outcome, out);
     }
@@ -265,12 +294,14 @@ impl Working {
         let (place, progress) = (start.place, Arc::clone(&out.shared.progress));
         let verdict = match outcome {
             Outcome::Delivered => {
+                out.held -= payload.held;
                 Progress::add(&progress.delivered, 1);
                 progress.last_delivery.store(now(), Relaxed);
                 self.finished(place, out);
                 Verdict::Delivered
             }
             Outcome::Discard(why) => {
+                out.held -= payload.held;
                 progress.discard(why);
                 self.finished(place, out);
                 Verdict::Discarded
@@ -290,6 +321,7 @@ impl Working {
                 Verdict::Retry
             }
             Outcome::Dead(reason) => {
+                out.held -= payload.held;
                 self.letters.insert(place, self.letter(start, payload, reason, out));
                 Verdict::Dead
             }
@@ -327,6 +359,19 @@ impl Working {
         letter.encode(payload.record)
     }
 
+    /// What to commit now, if there is anything.
+    pub(super) fn commit(&mut self) -> Option<Offsets> {
+        let offsets = self.partition.commit()?;
+        self.flying = self.uncommitted;
+        Some(offsets)
+    }
+
+    /// The commit under way succeeded.
+    pub(super) fn committed(&mut self, effects: &mut Vec<Effect>) {
+        self.uncommitted -= std::mem::take(&mut self.flying);
+        self.partition.committed(effects);
+    }
+
     /// Does what the protocol asks for.
     pub(super) fn carry_out<J: Journal>(&mut self, effects: Vec<Effect>, out: &mut Out<J>) {
         for effect in effects {
@@ -345,6 +390,7 @@ impl Working {
     fn park<J: Journal>(&mut self, place: Place, key: StateKey, kind: Kind, attempts: u32, out: &mut Out<J>) {
         let shared = Arc::clone(&out.shared);
         let payload = self.payloads.remove(&place).expect("what is parked was read or attempted just before");
+        out.held -= payload.held;
         let (not_before, bytes) =
             (self.instants.remove(&place).unwrap_or_default(), payload.record.size() as u64);
         out.parked = (out.parked.0 + 1, out.parked.1 + bytes);
@@ -415,4 +461,9 @@ fn note(payload: &mut Payload, attempt: u32, answer: &Answer) {
     payload.causes.push(Cause { attempt, time: now(), status: answer.status(), text: answer.text() });
     let excess = payload.causes.len().saturating_sub(CAUSES);
     payload.causes.drain(..excess);
+}
+
+/// Whether a record was redriven for a Processor that had this one's name before it.
+fn is_anothers<J: Journal>(record: &Record, out: &Out<J>) -> bool {
+    record.header(PROCESSOR_UID).is_some_and(|uid| *uid != out.shared.processor.uid.as_bytes())
 }

@@ -102,7 +102,7 @@ async fn committed<J: Journal>(
     Ok(committed)
 }
 
-/// Where a partition without a commit begins. An inbox holds nothing that is not for this Processor.
+/// Where a partition without a commit begins. An inbox is read whole; what it holds for others is passed over.
 async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u64, Error> {
     let processor = &shared.processor;
     let inbox = at.topic == processor.inbox_topic;
@@ -128,6 +128,8 @@ async fn read<J: Journal>(
     while from < to {
         let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
         from = slice.next.max(from + 1);
+        // The log may answer at once, each time; others want to run as well.
+        tokio::task::yield_now().await;
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
             if let Some(record) = understand(shared, stored) {
                 found.push(record);
@@ -157,7 +159,8 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> 
     Some(Found { at, key, body })
 }
 
-/// Makes dead letters of what cannot be read, unless an earlier owner did.
+/// Makes dead letters of what cannot be read, unless an earlier owner did. This is the one thing that is written before the
+/// claim: a dead letter decides nothing about who owns what, and repeats of it are told by its position.
 async fn bury_unreadable<J: Journal>(
     shared: &Shared<J>,
     state: &TopicPartition,
@@ -169,7 +172,7 @@ async fn bury_unreadable<J: Journal>(
     let (_, end) = loading.range();
     for Found { at, key, body } in found {
         let Body::Unreadable(record) = body else { continue };
-        if *at < end && !cleared.contains(key) && !loading.is_dead(*at) {
+        if *at < end && !cleared.contains(key) && !loading.is_void(*at, *key) {
             Progress::add(&shared.progress.poisoned, 1);
             super::task::bury(shared, poison(shared, state, *at).encode(record.clone())).await;
             Progress::add(&shared.progress.dead_lettered, 1);

@@ -28,6 +28,8 @@ pub(super) struct Payload {
     pub(super) causes: Vec<Cause>,
     pub(super) throttled: u32,
     pub(super) pass_back: Option<Bytes>,
+    /// How much of what may be held in memory it takes: nothing when it was read back from where it is parked.
+    pub(super) held: usize,
 }
 
 /// What an attempt came to.
@@ -198,15 +200,19 @@ pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
 }
 
 impl Payload {
-    /// An event that was not attempted yet.
-    pub(super) fn of(record: Record) -> Self {
-        Self { record, first_attempt: None, causes: Vec::new(), throttled: 0, pass_back: None }
+    /// An event that was read from its source.
+    pub(super) fn read(record: Record) -> Self {
+        Self { held: record.size(), ..Self::of(record) }
+    }
+
+    fn of(record: Record) -> Self {
+        Self { record, first_attempt: None, causes: Vec::new(), throttled: 0, pass_back: None, held: 0 }
     }
 }
 
 impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
         let Parked { event: record, first_attempt, causes, throttled, pass_back, .. } = parked;
-        Self { record, first_attempt, causes, throttled, pass_back }
+        Self { record, first_attempt, causes, throttled, pass_back, held: 0 }
     }
 }

@@ -27,6 +27,8 @@ async fn delivered_once_and_committed() {
     assert!(world.records(STATE, 0).await.is_empty() && world.records(DEAD, 0).await.is_empty());
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 #[tokio::test]
 async fn each_attempt_carries_the_event_and_its_identity() {
     let target = Target::new(|attempt| Reply::Status(if attempt.number() < 3 { 503 } else { 200 })).await;
@@ -35,6 +37,7 @@ async fn each_attempt_carries_the_event_and_its_identity() {
     world.publish("e1", Some("k")).await;
     let mut other = event("e1", Some("k"));
     other.source = "/elsewhere".to_owned();
+    other.extensions.push(("traceparent".to_owned(), TRACE.to_owned()));
     world.append(EVENTS, Place::Partition(0), evhub_event::kafka::encode(&other)).await;
     until("both are delivered", || running.delivered() == 2).await;
     running.stop().await;
@@ -60,6 +63,8 @@ async fn each_attempt_carries_the_event_and_its_identity() {
         assert_eq!(attempt.header("evhub-delivery"), ours[0].header("evhub-delivery"));
     }
     assert!(!ours[0].header("evhub-delivery").is_empty());
+    assert_eq!(theirs[0].header("traceparent"), TRACE, "for targets that know no CloudEvents");
+    assert_eq!(theirs[0].header("ce-traceparent"), TRACE);
     assert_ne!(ours[0].header("evhub-delivery"), theirs[0].header("evhub-delivery"));
 }
 

@@ -177,6 +177,27 @@ async fn commits_in_vain(world: &World) -> usize {
 }
 
 #[tokio::test]
+async fn what_a_crash_may_repeat_is_bounded_however_long_commits_are_refused() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let world = World::new(&target.url, 1).await;
+    let (refuse, refusing) = tokio::sync::watch::channel(false);
+    world.log.on_commit(move |_| refusing.borrow().then_some(Fault::Rejected));
+    let running = world.start();
+    running.until_listening().await;
+    refuse.send_replace(true);
+    world.publish_many("e", 1000, None, 0).await;
+    let most = 256 + u64::from(world.processor.policy.max_in_flight);
+    until("as much is delivered as may be", || running.delivered() >= 256).await;
+    let before = world.log.commits().len();
+    until("commits were refused meanwhile", || world.log.commits().len() > before + 2).await;
+    assert!(running.delivered() <= most, "{} delivered and not committed", running.delivered());
+    refuse.send_replace(false);
+    world.until_committed(1000).await;
+    running.stop().await;
+    assert_eq!(target.count(), 1000);
+}
+
+#[tokio::test]
 async fn a_log_that_refuses_commits_is_not_stormed() {
     let target = Target::new(|_| Reply::Status(200)).await;
     let world = World::new(&target.url, 1).await;

@@ -1,12 +1,12 @@
 //! Where a Processor begins to read, and what it may come to read later.
 
-use evhub_event::kafka;
+use evhub_event::{Header, kafka, record::PROCESSOR_UID};
 use evhub_journal::Place;
 use evhub_routing::Start;
 
 use crate::{
     target::{Reply, Target},
-    world::{EVENTS, INBOX, World, event, now, until},
+    world::{EVENTS, INBOX, STATE, UID, World, event, now, until},
 };
 
 async fn ids_from(start: Start, created_ago: i64) -> Vec<String> {
@@ -69,4 +69,42 @@ async fn an_inbox_is_read_from_its_beginning_and_noticed_while_running() {
     running.stop().await;
     assert_eq!(world.committed(INBOX, 0).await.map(|(at, _)| at), Some(1));
     assert_eq!(target.attempts()[0].epoch(), 2, "the group was joined anew");
+}
+
+#[tokio::test]
+async fn what_was_redriven_for_a_predecessor_of_the_same_name_is_left_alone() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let world = World::new(&target.url, 1).await;
+    world.make(INBOX, 1).await;
+    for (id, uid) in [("theirs", "another-uid"), ("ours", UID)] {
+        let mut record = kafka::encode(&event(id, None));
+        record.headers.push(Header { name: PROCESSOR_UID.to_owned(), value: uid.into() });
+        world.append(INBOX, Place::Partition(0), record).await;
+    }
+    let running = world.start();
+    until("ours is delivered", || running.delivered() == 1).await;
+    running.stop().await;
+    assert_eq!(target.story(), [("ours".to_owned(), 1)]);
+    assert_eq!(world.committed(INBOX, 0).await.map(|(at, _)| at), Some(2));
+}
+
+#[tokio::test]
+async fn partitions_grow_and_what_was_made_for_fewer_grows_with_them() {
+    let target = Target::new(|attempt| Reply::Status(if attempt.number() < 2 { 503 } else { 200 })).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.make(INBOX, 1).await;
+    let running = world.start();
+    world.publish("before", None).await;
+    until("it was parked and delivered", || running.delivered() == 1).await;
+    running.stop().await;
+    assert!(!world.records(STATE, 0).await.is_empty());
+
+    world.make(EVENTS, 3).await;
+    world.processor.partitions = 3;
+    let running = world.start();
+    running.until_listening().await;
+    world.publish_at("after", None, 2).await;
+    until("what came to a new partition was parked and delivered", || running.delivered() == 1).await;
+    running.stop().await;
+    assert!(!world.records(STATE, 2).await.is_empty());
 }

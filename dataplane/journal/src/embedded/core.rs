@@ -32,9 +32,15 @@ impl Core {
 
     /// Runs a read against the engine.
     pub(super) fn reading<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, Error> {
-        let store = self.store();
-        let store = store.as_ref().ok_or_else(|| Error::Unavailable("its files are not open".into()))?;
-        Ok(read(store)?)
+        self.try_reading(read)?.ok_or_else(|| Error::Unavailable("its files are not open".into()))
+    }
+
+    /// Runs a read against the engine; `None` while it is not open.
+    pub(super) fn try_reading<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.store().as_ref().map(read).transpose()?)
     }
 
     // === the writer's ===

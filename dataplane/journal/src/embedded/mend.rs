@@ -27,7 +27,7 @@ pub(super) fn cut_torn_batch(log: &Path) -> io::Result<bool> {
     let file = OpenOptions::new().write(true).open(&path)?;
     file.set_len(at as u64)?;
     file.sync_all()?;
-    tracing::warn!(file = %path.display(), at, "cut off a batch that a power cut tore; it was never acknowledged");
+    tracing::warn!(file = %path.display(), at, "cut off a last batch that is not whole, as a power cut leaves one that was not yet acknowledged");
     Ok(true)
 }
 

@@ -34,7 +34,7 @@ pub use self::{
     tail::EmbeddedTail,
 };
 use evhub_event::Record;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use self::{
     codec::{Draft, LogKey},
@@ -52,9 +52,19 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Embedded(Arc<Handle>);
 
+/// What the writer leaves behind however it ends: nobody waits for it in vain. Appends that it had not answered end
+/// unknown, later ones are refused.
+struct Desk {
+    core: Arc<Core>,
+    /// Given up last, so that whoever hears of the end finds it complete.
+    _working: watch::Sender<()>,
+}
+
 struct Handle {
     core: Arc<Core>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the writer's thread ends.
+    working: watch::Receiver<()>,
     /// Given up last, after the engine's files are closed.
     _lock: Lock,
 }
@@ -62,12 +72,22 @@ struct Handle {
 impl Embedded {
     /// Opens the log in a folder, making it first where there is none, and recovers whatever was acknowledged.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::start(options, Writer::run)
+    }
+
+    fn start(options: Options, work: impl FnOnce(Writer) + Send + 'static) -> Result<Self, OpenError> {
         let (lock, core, image) = open::open(options)?;
         let core = Arc::new(core);
         let writer = Writer::new(Arc::clone(&core), image);
-        let thread = thread::Builder::new().name("evhub-log".into()).spawn(move || writer.run());
+        let (working, ended) = watch::channel(());
+        let desk = Desk { core: Arc::clone(&core), _working: working };
+        let thread = thread::Builder::new().name("evhub-log".into()).spawn(move || {
+            let _desk = desk;
+            work(writer);
+        });
         let thread = thread.map_err(|source| OpenError::Io { dir: core.dir.clone(), source })?;
-        Ok(Self(Arc::new(Handle { core, writer: Mutex::new(Some(thread)), _lock: lock })))
+        let writer = Mutex::new(Some(thread));
+        Ok(Self(Arc::new(Handle { core, writer, working: ended, _lock: lock })))
     }
 
     /// Writes what waits, syncs, and closes the files. Later writes are refused. Blocks for as long as that takes.
@@ -75,10 +95,10 @@ impl Embedded {
         self.0.close();
     }
 
-    /// How many requests wait for the writer, and how many bytes they are: what [`Options::max_waiting`] and
-    /// [`Options::max_waiting_bytes`] bound.
-    pub fn waiting(&self) -> (usize, usize) {
-        self.core().queue.waiting()
+    /// Waits until nothing will be written any more: the log was closed, or its writer failed, which is a defect.
+    pub async fn ended(&self) {
+        let mut working = self.0.working.clone();
+        while working.changed().await.is_ok() {}
     }
 
     fn core(&self) -> &Core {
@@ -194,7 +214,12 @@ impl Journal for Embedded {
     type Tail = EmbeddedTail;
 
     async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
-        if self.core().registry.topic(topic).is_some_and(|topic| topic.settings == settings) {
+        if self
+            .core()
+            .registry
+            .topic(topic)
+            .is_some_and(|topic| settings.within(topic.settings) == topic.settings)
+        {
             return Ok(());
         }
         let topic = topic.to_owned();
@@ -203,6 +228,11 @@ impl Journal for Embedded {
 
     fn partitions(&self, topic: &str) -> Option<u32> {
         self.count(topic)
+    }
+
+    /// What [`Options::max_waiting`] and [`Options::max_waiting_bytes`] bound.
+    fn waiting(&self) -> Option<(usize, usize)> {
+        Some(self.core().queue.waiting())
     }
 
     fn append(
@@ -228,7 +258,10 @@ impl Journal for Embedded {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Slice, Error> {
-        self.read_now(at, from, max_records, max_bytes)
+        let slice = self.read_now(at, from, max_records, max_bytes);
+        // Nothing above waits, so a long sequence of reads would keep its thread from everybody else's tasks.
+        tokio::task::yield_now().await;
+        slice
     }
 
     async fn end(&self, at: &TopicPartition) -> Result<u64, Error> {
@@ -275,6 +308,16 @@ impl Handle {
         {
             tracing::error!("the log's writer had panicked");
         }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("the log's writer failed; nothing is written any more until the next start");
+        }
+        self.core.queue.abandon();
+        self.core.registry.wake_all();
     }
 }
 

@@ -155,6 +155,7 @@ impl Plan {
 
     fn ensure(&mut self, topic: &str, settings: TopicSettings, image: &mut Image) -> Result<(), Error> {
         let problem = |problem: String| Error::Settings { topic: topic.to_owned(), problem };
+        let settings = image.topics.get(topic).map_or(settings, |note| settings.within(note.settings));
         let note = match image.topics.get(topic) {
             _ if settings.partitions == 0 => return Err(problem("needs at least one partition".into())),
             None => {

@@ -114,6 +114,18 @@ impl<T> Queue<T> {
         self.filled.notify_all();
     }
 
+    /// Refuses new requests for good, and drops what waits: nobody will work on it.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let waiting = {
+            let mut state = self.lock();
+            state.bytes = 0;
+            std::mem::take(&mut state.items)
+        };
+        // Those who asked are woken by this, so not under the lock.
+        drop(waiting);
+    }
+
     /// How many requests wait, and how many bytes they are.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let state = self.lock();

@@ -66,6 +66,11 @@ impl EmbeddedTail {
         Self { log, name, group, generation, topics, assigned: 0, lost: false, readers, served, wake }
     }
 
+    #[cfg(test)]
+    pub(super) fn wake(&self) -> &Arc<Notify> {
+        &self.wake
+    }
+
     /// What there is to say now, if anything.
     fn look(&mut self) -> Result<Option<Polled>, Error> {
         if self.log.is_closed() {
@@ -82,11 +87,7 @@ impl EmbeddedTail {
         if let Some(more) = self.assign() {
             return Ok(Some(more));
         }
-        match self.serve() {
-            // It is being opened again; whoever does that wakes us.
-            Err(Error::Unavailable(_)) if !self.log.is_closed() => Ok(None),
-            other => other,
-        }
+        self.serve()
     }
 
     fn assign(&mut self) -> Option<Polled> {
@@ -109,7 +110,7 @@ impl EmbeddedTail {
         let Some(reader) = self.readers.get_mut(&at) else { return Ok(None) };
         let polled = reader.read(&self.log, &at)?;
         self.served = Some(at);
-        Ok(Some(polled))
+        Ok(polled)
     }
 
     fn reader(&mut self, at: &TopicPartition) -> Option<&mut Reader> {
@@ -132,21 +133,23 @@ impl Reader {
         next < end || self.told != Some(end)
     }
 
-    fn read(&mut self, log: &Embedded, at: &TopicPartition) -> Result<Polled, Error> {
+    /// `None` while the engine is being opened again; whoever does that wakes us.
+    fn read(&mut self, log: &Embedded, at: &TopicPartition) -> Result<Option<Polled>, Error> {
         let end = self.end.load(Ordering::Acquire);
         let next = self.next.unwrap_or(end);
         if next < end {
             let key = LogKey { topic: self.topic, partition: at.partition, offset: next };
-            let records = log.core().reading(|store| store.read(key, end, POLL_RECORDS, POLL_BYTES))?;
+            let read = log.core().try_reading(|store| store.read(key, end, POLL_RECORDS, POLL_BYTES))?;
+            let Some(records) = read else { return Ok(None) };
             if let Some(Stored { offset, .. }) = records.last() {
                 self.next = Some(offset + 1);
-                return Ok(Polled::Records(at.clone(), records));
+                return Ok(Some(Polled::Records(at.clone(), records)));
             }
             // Nothing is left of what lay between.
             self.next = Some(end);
         }
         self.told = Some(end);
-        Ok(Polled::End(at.clone(), end))
+        Ok(Some(Polled::End(at.clone(), end)))
     }
 }
 

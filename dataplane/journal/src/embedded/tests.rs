@@ -104,6 +104,46 @@ async fn a_flood_is_shed_at_the_door() {
     assert_eq!(log.end(&at()).await.unwrap(), accepted);
 }
 
+/// A defect in the writer must not leave anybody waiting, nor look like a log that works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_fails_leaves_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fail, told) = std::sync::mpsc::channel();
+    let log = Embedded::start(Options::new(dir.path()), move |_writer| {
+        told.recv().unwrap();
+        panic!("planted");
+    })
+    .unwrap();
+    let tips = [store::Tip::default()];
+    log.core().registry.publish_topic("t", codec::TopicNote { id: 1, settings: settings() }, &tips);
+    let group = log.core().registry.group("g");
+    let mut tail = EmbeddedTail::new(log.clone(), "g", group, 0, vec!["t".into()], Arc::default());
+    log.core().registry.topic("t").unwrap().listeners.add(tail.wake());
+    assert!(matches!(tail.poll().await.unwrap(), Polled::Assigned { .. }));
+    let polling = tokio::spawn(async move { tail.poll().await });
+    let queued = log.append("t", Place::Partition(0), record("a"));
+    let making = log.ensure("u", settings());
+    fail.send(()).unwrap();
+    let (queued, made, (), polled) = tokio::join!(queued, making, log.ended(), polling);
+    assert!(matches!(queued, Err(WriteError::Unknown(_))), "{queued:?}");
+    assert!(matches!(made, Err(Error::Unavailable(_))), "{made:?}");
+    assert!(matches!(polled.unwrap(), Err(Error::Unavailable(_))));
+    let later = log.append("t", Place::Partition(0), record("b")).await;
+    assert!(matches!(later, Err(WriteError::Rejected(Refusal::Unavailable(_)))), "{later:?}");
+    assert_eq!(log.waiting(), Some((0, 0)));
+}
+
+#[tokio::test]
+async fn reads_one_after_the_other_let_others_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", settings()).await.unwrap();
+    log.append("t", Place::Partition(0), record("a")).await.unwrap();
+    let other = tokio::spawn(async {});
+    log.read(&at(), 0, 1, 1).await.unwrap();
+    assert!(other.is_finished());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_everything() {
     let dir = tempfile::tempdir().unwrap();

@@ -168,6 +168,21 @@ pub(crate) async fn topics_grow_and_never_shrink<J: Journal>(log: J) {
     assert_eq!(log.partitions("t"), Some(5));
 }
 
+pub(crate) async fn the_largest_record_never_shrinks<J: Journal>(log: J) {
+    let limit = |max_record_bytes| TopicSettings { max_record_bytes, ..settings(1) };
+    log.ensure("t", limit(1_000)).await.unwrap();
+    let refused = log.append("t", Place::Partition(0), record([0; 1_001])).await;
+    assert!(matches!(refused, Err(WriteError::Rejected(Refusal::TooLarge { .. }))), "{refused:?}");
+    log.ensure("t", limit(2_000)).await.unwrap();
+    log.append("t", Place::Partition(0), record([0; 2_000])).await.unwrap();
+    log.ensure("t", limit(1_000)).await.unwrap();
+    log.append("t", Place::Partition(0), record([0; 2_000])).await.unwrap();
+    log.ensure("t", TopicSettings { partitions: 2, ..limit(1_000) }).await.unwrap();
+    log.append("t", Place::Partition(1), record([0; 2_000])).await.unwrap();
+    let refused = log.append("t", Place::Partition(1), record([0; 2_001])).await;
+    assert!(matches!(refused, Err(WriteError::Rejected(Refusal::TooLarge { .. }))), "{refused:?}");
+}
+
 pub(crate) async fn reads_are_bounded_and_resume<J: Journal>(log: J) {
     log.ensure("t", settings(1)).await.unwrap();
     for i in 0..50 {

@@ -42,7 +42,7 @@ const fn budget(rebalances: u8, crashes: u8, failures: u8, doubts: u8) -> Budget
 
 /// Records, budget, and whether the test command runs it or only the full search.
 const SCENARIOS: &[(&str, &[u8], Budget, bool)] = &[
-    ("A; 2 failures, dead letter at the third", &[A], budget(0, 0, 3, 0), false),
+    ("A; 3 failures, the third a dead letter", &[A], budget(0, 0, 3, 0), false),
     ("A; 2 rebalances, 1 failure", &[A], budget(2, 0, 1, 0), false),
     ("A; 1 rebalance, 3 failures", &[A], budget(1, 0, 3, 0), false),
     ("A; 1 rebalance, 1 failure, 1 doubt", &[A], budget(1, 0, 1, 1), false),

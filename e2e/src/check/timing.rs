@@ -1,0 +1,80 @@
+//! What the hub can have known of an attempt, and when: it and its target share no clock but ours. Pure.
+
+use std::time::Duration;
+
+use super::index::{Attempt, Index, Window};
+use crate::history::{Answer, Mono};
+
+/// What the hub must have made of an attempt, if it lived to see its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Success,
+    Failure,
+    Either,
+    /// The target never answered: a failure once the time-out has passed.
+    Unanswered,
+}
+
+impl<'a> Index<'a> {
+    /// What the hub must have made of an attempt.
+    pub(super) fn ending(&self, attempt: &Attempt<'_>) -> Ending {
+        match attempt.done {
+            Some((Answer::Success, _, done)) if !self.late(attempt, done) => Ending::Success,
+            Some((Answer::Success | Answer::Ambiguous, ..)) => Ending::Either,
+            Some((Answer::Failure(_) | Answer::Cut, ..)) => Ending::Failure,
+            Some((Answer::PeerGone, ..)) | None => Ending::Unanswered,
+        }
+    }
+
+    /// Whether the time-out may have passed before the hub could read an answer that left at `done`.
+    fn late(&self, attempt: &Attempt<'_>, done: Mono) -> bool {
+        let deadline = self.deadline(attempt);
+        let read = done + nanos(self.model.slack.reading);
+        done > deadline || self.pauses.iter().any(|pause| pause.from <= read && pause.until >= deadline)
+    }
+
+    /// Whether the hub may have given up on an attempt by then.
+    pub(super) fn expired(&self, attempt: &Attempt<'_>, by: Mono) -> bool {
+        by >= self.deadline(attempt)
+    }
+
+    /// The earliest instant at which the time-out may pass. What arrives right after a pause may have begun before it.
+    fn deadline(&self, attempt: &Attempt<'_>) -> Mono {
+        let margin = self.margin(attempt);
+        let held = self
+            .pauses
+            .iter()
+            .filter(|pause| pause.from <= attempt.recv && pause.until + margin >= attempt.recv);
+        let begun = held.map(|pause| pause.from).min().unwrap_or(attempt.recv);
+        begun + nanos(self.timeout(attempt)) - margin
+    }
+
+    /// Whether the hub stood still at some time between these.
+    pub(super) fn paused(&self, from: Mono, until: Mono) -> bool {
+        self.pauses.iter().any(|pause| pause.from <= until && pause.until >= from)
+    }
+
+    /// How long the hub stood still between these.
+    pub(super) fn standstill(&self, from: Mono, until: Mono) -> u64 {
+        let overlap = |pause: &Window<'_>| pause.until.min(until).saturating_sub(pause.from.max(from));
+        self.pauses.iter().map(overlap).sum()
+    }
+
+    /// The first end of a process that may have been the attempt's owner, before a later attempt.
+    pub(super) fn end_between(&self, earlier: Mono, later: Mono) -> Option<&Window<'a>> {
+        self.ends.iter().find(|end| end.until >= earlier && end.from <= later)
+    }
+
+    fn timeout(&self, attempt: &Attempt<'_>) -> Duration {
+        self.model.processor(attempt.processor).map_or(Duration::ZERO, |processor| processor.timeout)
+    }
+
+    /// Never more than half the time-out.
+    fn margin(&self, attempt: &Attempt<'_>) -> u64 {
+        nanos(self.model.slack.margin).min(nanos(self.timeout(attempt)) / 2)
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
