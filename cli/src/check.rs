@@ -17,12 +17,10 @@ use crate::{
 /// Exits 0 when everything is accepted and resolved, 1 when something is not, 64 when no file is named and 78 when one
 /// cannot be read.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:
+#[command(after_help = "Examples:
   evhub check examples/quickstart
   evhub check orders.yaml billing.yaml -o json
-  evhub check examples/quickstart --event order.json"
-)]
+  evhub check examples/quickstart --event order.json")]
 pub(crate) struct Args {
     /// Manifests, or directories of them
     #[arg(value_name = "FILE")]

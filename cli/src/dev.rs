@@ -164,10 +164,7 @@ impl Data {
     }
 
     fn identities(&self) -> anyhow::Result<Identities> {
-        match self {
-            Self::Kept(path) => Identities::open(path).map_err(|error| unusable_data(&error, "")),
-            Self::Memory(_) => Ok(Identities::in_memory()),
-        }
+        Identities::open(self.path()).map_err(|error| unusable_data(&error, ""))
     }
 
     fn path(&self) -> &Path {
@@ -277,7 +274,12 @@ impl Listeners {
 
     /// Those of `--http`, `--grpc`, `--admin` and `--api`, as they came to be.
     fn addresses(&self) -> io::Result<[SocketAddr; 4]> {
-        Ok([self.http.local_addr()?, self.grpc.local_addr()?, self.admin.local_addr()?, self.api.local_addr()?])
+        Ok([
+            self.http.local_addr()?,
+            self.grpc.local_addr()?,
+            self.admin.local_addr()?,
+            self.api.local_addr()?,
+        ])
     }
 
     /// Serves all four until the drain begins.

@@ -21,7 +21,7 @@ pub enum StartFrom {
 }
 
 /// An instant, as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant {
     text: String,
     millis: i64,

@@ -356,6 +356,8 @@ impl Working {
             last_attempt: payload.causes.last().map(|cause| cause.time).filter(|_| attempts > 0),
             causes: payload.causes,
         };
+        let reason = letter.reason;
+        warn!(processor = %shared.name, letter = letter.id(), ?reason, attempts = letter.attempts, "an event becomes a dead letter");
         letter.encode(payload.record)
     }
 
