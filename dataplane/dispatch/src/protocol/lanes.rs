@@ -126,6 +126,7 @@ impl<L: Clone + Ord> Lanes<L> {
     }
 
     /// How many deliveries are ready to be attempted.
+    #[cfg(test)]
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }

@@ -318,7 +318,8 @@ impl<L: Clone + Ord> Partition<L> {
     }
 
     /// How many attempts could be started now.
-    pub fn ready(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn ready(&self) -> usize {
         if self.draining { 0 } else { self.lanes.ready() }
     }
 
@@ -472,6 +473,7 @@ impl<L: Clone + Ord> Partition<L> {
 
     // === how it begins and ends ===
 
+    #[cfg(test)]
     pub(super) fn planted(&self) -> Planted {
         self.rules.planted
     }

@@ -9,7 +9,7 @@
 //! behind the first end, but always before the second.
 
 use super::{
-    Claim, Deviation, Metadata, Place, Rules, Tracker,
+    Claim, Metadata, Place, Rules, Tracker,
     listing::Listing,
     load::{self, Loaded, Loader, StateKey},
     partition::{Effect, Offsets, Partition},
@@ -147,7 +147,9 @@ impl<L: Clone + Ord> Claiming<L> {
     }
 
     /// Work without an acknowledged claim, where that mistake is planted.
-    pub fn presumed(mut self, effects: &mut Vec<Effect>) -> Option<Partition<L>> {
+    #[cfg(test)]
+    pub(super) fn presumed(mut self, effects: &mut Vec<Effect>) -> Option<Partition<L>> {
+        use super::Deviation;
         let planted = self.partition.planted();
         if planted.is(Deviation::ClaimMerged) || planted.is(Deviation::UnansweredClaim) {
             self.partition.commit_rejected();
