@@ -1,8 +1,10 @@
 //! `evhub check`: the verdicts on manifests, without a hub. Reads files and writes to standard output.
 
+mod matches;
+
 use std::{fmt::Write as _, path::PathBuf};
 
-use evhub_compile::{Compiled, Egress, Settings, Verdict, World, compile};
+use evhub_compile::{Apps, Compiled, Egress, Settings, Verdict, World, compile};
 
 use crate::{
     exit::{Configuration, Exit, Usage},
@@ -15,20 +17,25 @@ use crate::{
 /// Exits 0 when everything is accepted and resolved, 1 when something is not, 64 when no file is named and 78 when one
 /// cannot be read.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  evhub check examples/quickstart\n  evhub check orders.yaml billing.yaml -o json"
-)]
+#[command(after_help = "Examples:
+  evhub check examples/quickstart
+  evhub check orders.yaml billing.yaml -o json
+  evhub check examples/quickstart --event order.json")]
 pub(crate) struct Args {
     /// Manifests, or directories of them
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Say instead which Processors would receive this event (CloudEvents JSON), and why; what is wrong with the manifests
+    /// goes to standard error
+    #[arg(long, value_name = "FILE")]
+    event: Option<PathBuf>,
     #[command(flatten)]
     output: output::Options,
 }
 
 /// Checks, and says what came of it.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args { files, output: output::Options { output } } = args;
+    let Args { files, event, output: output::Options { output } } = args;
     if files.is_empty() {
         let hint = "no file to check; name manifests or directories: evhub check examples/quickstart";
         return Err(Usage(hint.to_owned()).into());
@@ -39,14 +46,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         eprintln!("warning: {warning}");
     }
     let compiled = verdicts(loaded.objects);
-    output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?;
+    match event {
+        None => output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?,
+        Some(file) => {
+            eprint!("{}", findings(&compiled.verdicts, Style::none()));
+            let matches = matches::find(&compiled.snapshot, &matches::read(&file)?);
+            output::value(output, &matches, || matches::table(&matches, Style::stdout()))?;
+        }
+    }
     Ok(if compiled.is_sound() { Exit::Success } else { Exit::Failed })
 }
 
 /// As `evhub dev` would decide on a first start.
 fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
     identity::fixed(&mut objects);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     compile(&World { settings, objects })
 }
 
@@ -160,6 +174,25 @@ spec: { producers: [{ name: orders }], target: { url: 'http://127.0.0.1/' } }
              shop/orders; deliveries begin when there is\n\
              \n2 checked, 1 to mend. Mend what is listed above, then check again.\n"
         );
+    }
+
+    #[test]
+    fn an_event_is_held_against_every_processor() {
+        let resolved = UNRESOLVED.replace("shop", "default");
+        let compiled = checked(&format!("{SOUND}---\n{resolved}"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("event.json");
+        fs::write(&file, r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","evhubtags":"a"}"#)
+            .unwrap();
+        let found = matches::find(&compiled.snapshot, &matches::read(&file).unwrap());
+        assert_eq!(
+            matches::table(&found, Style::none()),
+            "PROCESSOR        RECEIVES  WHY                                       PRODUCERS\n\
+             default/billing  yes       it receives every event of its Producers  default/orders\n"
+        );
+        fs::write(&file, "{}").unwrap();
+        assert!(matches::read(&file).is_err());
+        assert!(matches::read(&dir.path().join("nowhere")).is_err());
     }
 
     #[test]

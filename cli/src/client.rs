@@ -6,8 +6,9 @@ use std::{error::Error as StdError, str::FromStr, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri, header, uri::Scheme};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -137,6 +138,17 @@ impl Client {
         }
     }
 
+    /// Opens a stream: what it brings is for the caller to read, however long that takes.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Incoming, Error> {
+        let uri = Uri::try_from(format!("{}{path}", self.server.0)).map_err(|error| self.nonsense(&error))?;
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = uri;
+        let late = |_| self.lost(&std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let (head, body) =
+            tokio::time::timeout(ANSWER, self.answer(request)).await.map_err(late)??.into_parts();
+        if head.status.is_success() { Ok(body) } else { Err(self.refusal(head.status, body).await?) }
+    }
+
     /// Orders something by a JSON document and waits until it is done.
     pub(crate) async fn order<T: DeserializeOwned>(
         &self,
@@ -179,18 +191,28 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes, Error> {
-        let answer =
-            self.http.request(request).await.map_err(|error| {
-                if error.is_connect() { self.unreachable(&error) } else { self.lost(&error) }
-            })?;
-        let (head, body) = answer.into_parts();
-        let body =
-            Limited::new(body, LARGEST).collect().await.map_err(|error| self.lost(&*error))?.to_bytes();
+        let (head, body) = self.answer(request).await?.into_parts();
         if head.status.is_success() {
-            Ok(body)
+            self.whole(body).await
         } else {
-            Err(Error::Refused(Problem::decode(head.status, &body)))
+            Err(self.refusal(head.status, body).await?)
         }
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let failed = |error: legacy::Error| {
+            if error.is_connect() { self.unreachable(&error) } else { self.lost(&error) }
+        };
+        self.http.request(request).await.map_err(failed)
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, Error> {
+        let body = Limited::new(body, LARGEST).collect().await;
+        Ok(body.map_err(|error| self.lost(&*error))?.to_bytes())
+    }
+
+    async fn refusal(&self, status: StatusCode, body: Incoming) -> Result<Error, Error> {
+        Ok(Error::Refused(Problem::decode(status, &self.whole(body).await?)))
     }
 
     fn decode<T: DeserializeOwned>(&self, body: &Bytes) -> Result<T, Error> {

@@ -3,27 +3,25 @@
 mod parts;
 
 use std::{
-    collections::BTreeMap,
     future::pending,
     io,
     iter::successors,
     net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Compiled, Egress, Settings, World, compile};
-use evhub_crds::Kind;
+use evhub_compile::{Apps, Egress, Settings};
 use evhub_dataplane::{
-    Hub, Unserved, admin, api, ingest, provision,
+    Hub, admin, api, grpc, ingest,
     server::{self, BindError, Limits},
     workers,
 };
 use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Name, Snapshot};
+use evhub_routing::Snapshot;
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
@@ -32,27 +30,34 @@ use crate::{
     address, demo,
     exit::{Configuration, Exit},
     identity::Identities,
-    manifests,
+    live::Folder,
 };
 
 /// Run a whole hub in this process, on an embedded log
 ///
-/// Reads the Producers and Processors of DIR, takes events, delivers them, and survives kill -9. A resource that is not
-/// accepted is left out and said so; the others run. The first SIGTERM or Ctrl-C lets what is under way finish; a second
+/// Reads the Producers and Processors of DIR, takes events, delivers them, and survives kill -9. An edit in DIR runs within
+/// a second. A resource that is not accepted is left out, or runs on as it was accepted last, and said so; the others run.
+/// The first SIGTERM or Ctrl-C lets what is under way finish; a second
 /// one aborts.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub"
+    after_help = "Try:\n  evhub dev examples/quickstart --demo\n  evhub dev my/manifests --data /var/lib/evhub\n  evhub dev my/manifests --memory"
 )]
 pub(crate) struct Args {
     /// The folder with the manifests (*.yaml, *.yml, *.json)
     dir: PathBuf,
     /// Where the log and everything else that must survive is kept
-    #[arg(long, default_value = "./.evhub", value_name = "DIR")]
+    #[arg(long, default_value = "./.evhub", value_name = "DIR", conflicts_with = "memory")]
     data: PathBuf,
+    /// Keep nothing on disk: the data lies in memory and ends with this process
+    #[arg(long)]
+    memory: bool,
     /// Where applications publish over HTTP
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", value_parser = address::parse)]
     http: String,
+    /// Where applications publish over gRPC
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "HOST:PORT", value_parser = address::parse)]
+    grpc: String,
     /// Where /livez, /readyz, /metrics and /snapshot are
     #[arg(long, default_value = "127.0.0.1:8082", value_name = "HOST:PORT", value_parser = address::parse)]
     admin: String,
@@ -74,19 +79,22 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (trigger, drain) = evhub_lifecycle::channel();
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
-    let journal = open(&args)?;
-    let (snapshot, unserved) = snapshot(&args)?;
+    let data = Data::of(&args)?;
+    let journal = open(&args, data.path())?;
     let listeners = Listeners::bind(&args).await?;
-    let stage = if args.demo { Some(stage(&snapshot).await?) } else { None };
-    provision::provision(&journal, &snapshot).await.context("could not make the topics")?;
-    let (_publish, following) = watch::channel(Arc::new(snapshot));
-    let hub = Hub { unserved, ..Hub::new(journal.clone(), following) };
-    let [http, admin, api] = listeners.addresses().context("could not tell the ports")?;
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let identities = data.identities()?;
+    let folder = Folder::open(args.dir.clone(), settings, identities, journal.clone()).await?;
+    let stage = if args.demo { Some(stage(&folder.current()).await?) } else { None };
+    let (publish, following) = watch::channel(folder.current());
+    let hub = Hub { unserved: folder.unserved(), ..Hub::new(journal.clone(), following) };
+    let [http, grpc, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut parts = Parts::default();
     let (last, lasting) = evhub_lifecycle::channel();
     listeners.serve(&hub, &drain, &lasting, &mut parts);
     parts.work("the workers", workers::run(hub.clone(), drain.clone()));
-    info!(%http, %admin, %api, "listening");
+    parts.work("following the folder", folder.follow(publish, drain.clone()));
+    info!(%http, %grpc, %admin, %api, "listening");
     let lived = tokio::select! {
         biased;
         told = live(stage, demo::Addresses { http, api }, &hub, &drain) => told,
@@ -96,13 +104,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         error!(error = format!("{error:#}"), "the hub cannot go on");
         trigger.begin();
     }
-    info!("stopping: finishing what is under way");
+    info!("stopping: finishing what is under way; a second signal aborts");
     parts.finish(GRACE, &last).await;
     journal.close();
     signals.abort();
     info!("stopped");
     lived?;
-    if args.demo {
+    if args.demo && !args.memory {
         demo::farewell(&args.data)?;
     }
     Ok(Exit::Success)
@@ -133,7 +141,42 @@ async fn broken(parts: &mut Parts, journal: &Embedded, drain: &Drain) -> anyhow:
     error
 }
 
-fn open(args: &Args) -> anyhow::Result<Embedded> {
+/// Where everything is kept that outlives a request.
+enum Data {
+    /// It survives this process.
+    Kept(PathBuf),
+    /// It does not.
+    Memory(tempfile::TempDir),
+}
+
+/// A file system in memory, on every Linux.
+const MEMORY: &str = "/dev/shm";
+
+impl Data {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        if !args.memory {
+            return Ok(Self::Kept(args.data.clone()));
+        }
+        let folder = tempfile::Builder::new().prefix("evhub-").tempdir_in(MEMORY);
+        folder.map(Self::Memory).map_err(|error| {
+            let problem = format!("--memory: cannot make a folder in {MEMORY} ({error}); use --data instead");
+            Configuration(vec![problem]).into()
+        })
+    }
+
+    fn identities(&self) -> anyhow::Result<Identities> {
+        Identities::open(self.path()).map_err(|error| unusable_data(&error, ""))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Memory(folder) => folder.path(),
+        }
+    }
+}
+
+fn open(args: &Args, data: &Path) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
         let got = if args.dir.exists() { "a file" } else { "nothing there" };
         let problem = format!(
@@ -142,7 +185,7 @@ fn open(args: &Args) -> anyhow::Result<Embedded> {
         );
         return Err(Configuration(vec![problem]).into());
     }
-    let options = embedded::Options::new(args.data.join("log"));
+    let options = embedded::Options::new(data.join("log"));
     Embedded::open(options).map_err(|error| {
         let hint = match &error {
             OpenError::Io { .. } => " (name a folder that may be written to, with --data)",
@@ -162,63 +205,6 @@ fn unusable_data(error: &(dyn std::error::Error + 'static), hint: &str) -> anyho
 
 async fn stage(snapshot: &Snapshot) -> anyhow::Result<demo::Stage> {
     demo::Stage::set(snapshot).await.map_err(|demo::Unsuitable(problem)| Configuration(vec![problem]).into())
-}
-
-/// Compiles what the folder says, and makes durable who everything is. Also tells which Processors will not run.
-fn snapshot(args: &Args) -> anyhow::Result<(Snapshot, Arc<[Unserved]>)> {
-    let loaded = manifests::load(std::slice::from_ref(&args.dir))
-        .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    let mut identities = Identities::open(&args.data).map_err(|error| unusable_data(&error, ""))?;
-    let mut objects = loaded.objects;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-    identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
-    let compiled = compile(&World { settings, objects });
-    report(&compiled);
-    if compiled.verdicts.is_empty() {
-        warn!(dir = %args.dir.display(), "no Producer and no Processor there; nothing can be published");
-    }
-    identities.save(&compiled)?;
-    let generation = Generation { epoch: identities.epoch(), revision: 1 };
-    let unserved = unserved(&compiled);
-    Ok((Snapshot { generation, ..compiled.snapshot }, unserved))
-}
-
-fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
-    let mut all = BTreeMap::new();
-    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
-        let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
-        let Some(finding) = verdict.findings.first() else { continue };
-        let name = Name::new(namespace, name);
-        // A second one of the same name is told of by its elder.
-        if !compiled.snapshot.processors.contains_key(&name) {
-            let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
-            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
-        }
-    }
-    all.into_values().collect()
-}
-
-fn report(compiled: &Compiled) {
-    for verdict in &compiled.verdicts {
-        for finding in &verdict.findings {
-            error!(
-                object = verdict
-                    .namespace
-                    .as_ref()
-                    .zip(verdict.name.as_ref())
-                    .map(|(ns, name)| format!("{ns}/{name}")),
-                file = verdict.origin.as_ref().map(ToString::to_string),
-                reason = format!("{}/{}", finding.condition, finding.reason),
-                field = finding.field,
-                "{}",
-                finding.message
-            );
-        }
-    }
-    let snapshot = &compiled.snapshot;
-    info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
 }
 
 /// Once the hub is ready, tells the demo's story, or says that it is.
@@ -246,8 +232,8 @@ async fn tell(
 }
 
 async fn listening(hub: &Hub<Embedded>) {
-    let running = hub.running();
-    while !running.processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
+    // What runs may change meanwhile.
+    while !hub.running().processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
         sleep(POLL).await;
     }
 }
@@ -265,37 +251,46 @@ fn refused(error: &BindError) -> String {
 /// The addresses that were asked for, taken.
 struct Listeners {
     http: TcpListener,
+    grpc: TcpListener,
     admin: TcpListener,
     api: TcpListener,
 }
 
 impl Listeners {
     async fn bind(args: &Args) -> anyhow::Result<Self> {
-        let (http, admin, api) = tokio::join!(
+        let (http, grpc, admin, api) = tokio::join!(
             server::bind("--http", &args.http),
+            server::bind("--grpc", &args.grpc),
             server::bind("--admin", &args.admin),
             server::bind("--api", &args.api),
         );
-        match (http, admin, api) {
-            (Ok(http), Ok(admin), Ok(api)) => Ok(Self { http, admin, api }),
-            (http, admin, api) => {
-                let failed = [http.err(), admin.err(), api.err()].into_iter().flatten();
+        match (http, grpc, admin, api) {
+            (Ok(http), Ok(grpc), Ok(admin), Ok(api)) => Ok(Self { http, grpc, admin, api }),
+            (http, grpc, admin, api) => {
+                let failed = [http.err(), grpc.err(), admin.err(), api.err()].into_iter().flatten();
                 Err(Configuration(failed.map(|error| refused(&error)).collect()).into())
             }
         }
     }
 
-    /// Those of `--http`, `--admin` and `--api`, as they came to be.
-    fn addresses(&self) -> io::Result<[SocketAddr; 3]> {
-        Ok([self.http.local_addr()?, self.admin.local_addr()?, self.api.local_addr()?])
+    /// Those of `--http`, `--grpc`, `--admin` and `--api`, as they came to be.
+    fn addresses(&self) -> io::Result<[SocketAddr; 4]> {
+        Ok([
+            self.http.local_addr()?,
+            self.grpc.local_addr()?,
+            self.admin.local_addr()?,
+            self.api.local_addr()?,
+        ])
     }
 
-    /// Serves all three until the drain begins; the admin listener until the last thing has ended.
+    /// Serves all four until the drain begins; the admin listener until the last thing has ended.
     fn serve(self, hub: &Hub<Embedded>, drain: &Drain, lasting: &Drain, parts: &mut Parts) {
         let serve = |name, listener, router, until: &Drain| {
             server::serve(name, listener, router, Limits::default(), hub.meters.clone(), until.clone())
         };
         parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone()), drain));
+        let grpc = grpc::serve("grpc", self.grpc, hub.clone(), grpc::Limits::default(), drain.clone());
+        parts.listen("the listener of --grpc", grpc);
         let admin = admin::router(hub.clone(), drain.clone());
         parts.listen("the listener of --admin", serve("admin", self.admin, admin, lasting));
         parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone()), drain));

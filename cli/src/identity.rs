@@ -11,12 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evhub_compile::{Compiled, Kept, Object, Origin, Resource};
+use evhub_compile::{Kept, Object, Origin, Resource};
 use evhub_crds::Kind;
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
+
+use crate::settle::{Settled, Standing};
 
 /// The identities in a data folder. Nothing compiled from them may run before [`Identities::save`] has succeeded.
 #[derive(Debug)]
@@ -69,6 +71,16 @@ struct Entry {
     kept: Kept,
     file: Option<String>,
     spec: Option<Value>,
+    /// What it said when it was accepted last: what runs while a later spec is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accepted: Option<Accepted>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Accepted {
+    generation: i64,
+    spec: Option<Value>,
 }
 
 // === impl Identities ===
@@ -114,11 +126,20 @@ impl Identities {
         self.entries.extend(before);
     }
 
+    /// What each of these resources, and those that wait for their broken files, said when it was accepted last.
+    pub(crate) fn standing(&self) -> Standing {
+        self.entries.iter().filter_map(|(key, entry)| Some((key.clone(), entry.standing()?))).collect()
+    }
+
     /// Makes durable who everything is, and what was accepted and so may not change.
-    pub(crate) fn save(&mut self, compiled: &Compiled) -> Result<(), Error> {
-        for (key, kept) in &compiled.kept {
+    pub(crate) fn save(&mut self, settled: &Settled) -> Result<(), Error> {
+        for (key, kept) in &settled.compiled.kept {
             if let Some(entry) = self.entries.get_mut(key) {
                 entry.kept = kept.clone();
+                if !settled.stands_as_before(key) {
+                    let (generation, spec) = (entry.generation, entry.spec.clone());
+                    entry.accepted = Some(Accepted { generation, spec });
+                }
             }
         }
         let document = Document { epoch: self.epoch, objects: self.entries.values().cloned().collect() };
@@ -205,6 +226,7 @@ impl Entry {
             kept: Kept::default(),
             file: file(resource),
             spec: resource.spec.clone(),
+            accepted: None,
         }
     }
 
@@ -220,6 +242,23 @@ impl Entry {
         }
         self.file = file(resource);
         self
+    }
+
+    /// The resource as it was accepted last. An order that broke then has broken already.
+    fn standing(&self) -> Option<Resource> {
+        let Accepted { generation, spec } = self.accepted.clone()?;
+        Some(Resource {
+            kind: self.kind,
+            name: self.key().1,
+            uid: self.uid.clone(),
+            created: self.created,
+            generation,
+            kept: self.kept.clone(),
+            origin: self.file.clone().map(|file| Origin { file, line: 1 }),
+            allow_order_break: false,
+            unknown: Vec::new(),
+            spec,
+        })
     }
 
     fn tell(&self, resource: &mut Resource) {

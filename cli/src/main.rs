@@ -6,24 +6,29 @@
 mod address;
 mod check;
 mod client;
+mod completions;
 mod dead;
 mod demo;
 mod dev;
 mod exit;
 mod identity;
+mod listen;
+mod live;
 mod logging;
 mod manifests;
 mod name;
 mod output;
 mod publish;
+mod settle;
 mod sink;
 mod status;
 mod style;
+mod tail;
 mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{client::Client, exit::Exit};
 
@@ -43,9 +48,12 @@ enum Verb {
     Dev(dev::Args),
     Check(check::Args),
     Publish(publish::Args),
+    Tail(tail::Args),
+    Listen(listen::Args),
     Sink(sink::Args),
     Dead(dead::Args),
     Status(status::Args),
+    Completions(completions::Args),
     Version(version::Args),
 }
 
@@ -69,17 +77,18 @@ async fn run(Cli { hub, verb }: Cli) -> anyhow::Result<Exit> {
         Verb::Dev(args) => dev::run(args).await,
         Verb::Check(args) => check::run(args),
         Verb::Publish(args) => publish::run(&client, &hub.namespace, args).await,
+        Verb::Tail(args) => tail::run(&client, &hub.namespace, args).await,
+        Verb::Listen(args) => listen::run(&client, &hub.namespace, args).await,
         Verb::Sink(args) => sink::run(args).await,
         Verb::Dead(args) => dead::run(&client, &hub.namespace, args).await,
         Verb::Status(args) => status::run(&client, &hub.namespace, args).await,
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Version(args) => version::run(&args),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -38,7 +38,6 @@ impl Style {
     }
 
     /// For files, pipes and tests.
-    #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self { colours: false }
     }

@@ -55,6 +55,13 @@ fn a_line_that_makes_no_sense_exits_64() {
         &["status", "--server", "ftp://hub"],
         &["status", "-n", "No_Namespace"],
         &["status", "-o", "xml"],
+        &["tail"],
+        &["tail", "orders", "--count", "0"],
+        &["listen", "orders"],
+        &["listen", "orders", "--forward-to", "127.0.0.1:3000"],
+        &["completions"],
+        &["completions", "cmd"],
+        &["dev", "x", "--memory", "--data", "y"],
         &["sink", "--fail", "2"],
     ] {
         let output = exits(64, line);
@@ -74,6 +81,10 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
         &["dead", "show", "--help"],
         &["dead", "redrive", "--help"],
         &["status", "--help"],
+        &["tail", "--help"],
+        &["listen", "--help"],
+        &["check", "--help"],
+        &["completions", "--help"],
         &["version", "--help"],
         &["check", "--help"],
         &["dev", "--help"],
@@ -82,6 +93,16 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
         assert!(text(&output.stdout).contains("  evhub "), "{line:?} has no example");
     }
     assert_eq!(text(&exits(0, &["--version"]).stdout), format!("evhub {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_know_every_verb() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = text(&exits(0, &["completions", shell]).stdout);
+        for verb in ["dev", "check", "publish", "tail", "listen", "sink", "dead", "status"] {
+            assert!(script.contains(verb), "{shell} does not know {verb}");
+        }
+    }
 }
 
 #[test]
@@ -102,6 +123,8 @@ fn without_a_hub_every_verb_exits_69_and_says_what_to_do() {
         &["dead", "show", "billing", "an-id"],
         &["dead", "redrive", "billing", "--all"],
         &["status"],
+        &["tail", "orders"],
+        &["listen", "orders", "--forward-to", "http://127.0.0.1:1/"],
     ] {
         let output = exits(69, &[&["--server", &server], verb].concat());
         let told = text(&output.stderr);

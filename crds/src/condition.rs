@@ -2,7 +2,7 @@
 //!
 //! | condition | `True` | `False` |
 //! |---|---|---|
-//! | `Accepted` | `Accepted` | `Invalid`, `UnknownField`, `UnknownValue`, `Undecodable`, `DuplicateName`, `FieldImmutable`, `OrderBreak`, `EgressDenied` |
+//! | `Accepted` | `Accepted` | `Invalid`, `UnknownField`, `UnknownValue`, `Undecodable`, `DuplicateName`, `FieldImmutable`, `OrderBreak`, `EgressDenied`, `EvhubNameTaken`, `EvhubAppDenied` |
 //! | `ResolvedRefs` | `ResolvedRefs` | `NotFound`, `NotAccepted`, `PartitionsDiffer` |
 //! | `Ready` | `Ready` | any of the above; `Unknown` with `Pending` until the first verdict |
 
@@ -79,6 +79,10 @@ pub enum Reason {
     OrderBreak,
     /// `Accepted`: the administrator does not allow deliveries to this address.
     EgressDenied,
+    /// `Accepted`: EvHub's clients call an older Producer so.
+    EvhubNameTaken,
+    /// `Accepted`: the administrator does not allow an EvHub application other than the namespace.
+    EvhubAppDenied,
     /// `ResolvedRefs`: everything named exists and fits.
     ResolvedRefs,
     /// `ResolvedRefs`: something named does not exist. Heals by itself when it appears.
@@ -116,7 +120,7 @@ impl fmt::Display for ConditionType {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Accepted,
         Self::Invalid,
         Self::UnknownField,
@@ -126,6 +130,8 @@ impl Reason {
         Self::FieldImmutable,
         Self::OrderBreak,
         Self::EgressDenied,
+        Self::EvhubNameTaken,
+        Self::EvhubAppDenied,
         Self::ResolvedRefs,
         Self::NotFound,
         Self::NotAccepted,
@@ -146,6 +152,8 @@ impl Reason {
             Self::FieldImmutable => "FieldImmutable",
             Self::OrderBreak => "OrderBreak",
             Self::EgressDenied => "EgressDenied",
+            Self::EvhubNameTaken => "EvhubNameTaken",
+            Self::EvhubAppDenied => "EvhubAppDenied",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::NotFound => "NotFound",
             Self::NotAccepted => "NotAccepted",
@@ -177,7 +185,9 @@ impl Reason {
             | Self::DuplicateName
             | Self::FieldImmutable
             | Self::OrderBreak
-            | Self::EgressDenied => Some(ConditionType::Accepted),
+            | Self::EgressDenied
+            | Self::EvhubNameTaken
+            | Self::EvhubAppDenied => Some(ConditionType::Accepted),
             Self::NotFound | Self::NotAccepted | Self::PartitionsDiffer => Some(ConditionType::ResolvedRefs),
             Self::Accepted | Self::ResolvedRefs | Self::Ready | Self::Pending => None,
         }

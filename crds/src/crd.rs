@@ -25,7 +25,7 @@ pub fn value(kind: Kind) -> Value {
 /// What the derive cannot say: the status before the first look; and numbers in the formats that an API server knows.
 fn finish(crd: &CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).expect("a CRD is made of what JSON can say");
-    integers(&mut crd);
+    plain(&mut crd);
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] =
         json!({ "observedGeneration": -1, "conditions": [pending()] });
     crd
@@ -42,18 +42,22 @@ fn pending() -> Condition {
     }
 }
 
-/// Limits come as floats and formats as `uint32`, which an API server warns of.
-fn integers(value: &mut Value) {
+/// Limits come as floats and formats as `uint32`, which an API server warns of. And an optional field would take a null,
+/// which means nothing that leaving it out does not.
+fn plain(value: &mut Value) {
     match value {
         Value::Object(map) => {
+            if map.get("nullable") == Some(&Value::Bool(true)) {
+                map.remove("nullable");
+            }
             if let Some(format) = map.get_mut("format")
                 && format.as_str().is_some_and(|format| format.starts_with("uint"))
             {
                 *format = json!("int32");
             }
-            map.values_mut().for_each(integers);
+            map.values_mut().for_each(plain);
         }
-        Value::Array(items) => items.iter_mut().for_each(integers),
+        Value::Array(items) => items.iter_mut().for_each(plain),
         Value::Number(number) => {
             if let Some(float) = number.as_f64().filter(|_| number.is_f64())
                 && float.fract() == 0.0

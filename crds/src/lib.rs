@@ -5,26 +5,32 @@
 //! does no I/O and knows neither a Kubernetes client nor the dataplane.
 //!
 //! - [`producer`], [`processor`]: the two kinds, field by field
+//! - [`delivery`]: how a Processor's deliveries are made
 //! - [`condition`]: condition types and reasons, the one table of them
-//! - [`duration`], [`quantity`]: how spans of time and sizes are written
+//! - [`duration`], [`quantity`], [`start`]: how spans of time, sizes and starts are written
 //! - [`rules`]: the rules that a schema cannot say, once as CEL and once as Rust
 //! - [`schema`]: checks a document against the schema
 //! - [`crd`]: the two CRDs
+//! - [`reference`]: the two kinds as a page for people
 
 pub mod condition;
 pub mod crd;
+pub mod delivery;
 pub mod duration;
 pub mod processor;
 pub mod producer;
 pub mod quantity;
+pub mod reference;
 pub mod rules;
 pub mod schema;
+pub mod start;
 
 pub use condition::{Condition, ConditionType, Reason};
 pub use duration::Duration;
 pub use processor::{Processor, ProcessorSpec};
 pub use producer::{Producer, ProducerSpec};
 pub use quantity::Quantity;
+pub use start::StartFrom;
 
 use serde::{Deserialize, Serialize};
 

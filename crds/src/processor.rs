@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Condition, Duration,
+    Condition, Duration, StartFrom,
+    delivery::{Delivery, Order},
     rules::{self, Violation},
 };
 
@@ -44,6 +45,7 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::start_from_immutable())]
+#[x_kube(validation = rules::no_delay_in_partition_order())]
 pub struct ProcessorSpec {
     /// The Producers whose events are delivered, all in the Processor's own namespace, with equally many partitions.
     /// While one of them is missing the Processor receives nothing from any; it starts by itself when the Producer
@@ -51,15 +53,54 @@ pub struct ProcessorSpec {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub producers: Vec<ProducerRef>,
+    /// Which events are delivered: those for which all parts hold that are given. The others are passed over and
+    /// counted. Changing it touches neither what is parked nor what has been passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// Which of the delays that a publisher set by key (`evhubdelaykeys`) delays an event for this Processor. An event
+    /// without that key, and one without any, is delivered at once. While an event waits, later ones of its key go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[^,=\\s]([^,=]*[^,=\\s])?$"))]
+    pub delay_key: Option<String>,
     /// Where deliveries go.
     pub target: Target,
     /// How deliveries are made.
     #[serde(default)]
     pub delivery: Delivery,
     /// Where a Processor begins that has not read yet: with `Latest`, at the events published since it was created;
-    /// with `Earliest`, at the first event that its Producers still have. Immutable.
+    /// with `Earliest`, at the first event that its Producers still have; with `Committed`, where its consumer group
+    /// has committed, and at the end of a partition for which it has not; with an RFC 3339 instant such as
+    /// `2026-01-31T08:00:00Z`, at the first event published then or later. Immutable.
     #[serde(default)]
+    #[x_kube(validation = rules::start())]
     pub start_from: StartFrom,
+    /// Whether nothing is delivered for now. The Processor keeps its place in the log and all that is parked; attempts
+    /// under way end as they end.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Which events are delivered.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filter {
+    /// The event has at least one of these tags (`evhubtags`). Leave it out for all events: an empty list is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128), regex(pattern = "^[^,\\s]([^,]*[^,\\s])?$")), extend("x-kubernetes-list-type" = "set"))]
+    pub tags: Option<Vec<String>>,
+    /// The event's `type` is one of these, or begins as one of these that ends in `*`: `shop.order.*`. Leave it out for
+    /// all types: an empty list is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256), regex(pattern = "^([^*]+[*]?|[*])$")), extend("x-kubernetes-list-type" = "set"))]
+    pub types: Option<Vec<String>>,
+    /// A condition in the Common Expression Language, at most 1024 bytes: `event` is the event's attributes, all of them
+    /// strings, `data` its body, if that is JSON: `data.amount > 100 && event.subject.startsWith('de/')`. An event for
+    /// which it cannot be told, because a field is missing or of another type, is not delivered. Neither is one whose
+    /// body is larger than 256Ki, has more than 10000 values, or is too large for this expression to be certainly short,
+    /// if the expression looks into it. Comprehensions may not be nested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub cel: Option<String>,
 }
 
 /// A Producer by its name.
@@ -79,8 +120,10 @@ pub struct Target {
     /// administrator allows it; `evhub dev` allows loopback. Redirects are not followed: they count as failures.
     #[schemars(length(max = 2048), regex(pattern = URL_PATTERN), extend("example" = "http://127.0.0.1:8089/events"))]
     pub url: String,
-    /// How to speak to the service. `CloudEvents`: a `POST` in the HTTP binding's binary mode for each attempt; any 2xx
-    /// answer is success, and its body is ignored.
+    /// How to speak to the service; each attempt is a `POST`. `CloudEvents`: in the HTTP binding's binary mode; any 2xx
+    /// answer is success, and its body is ignored. `CloudEventsStructured`: the same in structured mode. `Raw`: the data
+    /// alone, with its own content type. `EvHubHTTP`: EvHub's dispatch request as JSON; an answer whose `ret.code` is
+    /// not 0 is a failure, and 30000 ends the event for this Processor.
     #[serde(default)]
     pub protocol: Protocol,
     /// How long one attempt may take, from connecting to the last byte of the answer, between 1ms and 10m. An attempt
@@ -88,6 +131,25 @@ pub struct Target {
     #[serde(default = "default_timeout")]
     #[x_kube(validation = rules::duration(rules::TIMEOUT))]
     pub timeout: Duration,
+    /// Headers to send with every attempt beside the protocol's own. Their values appear in no log and no snapshot, but
+    /// whoever may read this resource reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = rules::headers_unique())]
+    pub headers: Vec<Header>,
+}
+
+/// A header to send.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::header_not_reserved())]
+pub struct Header {
+    /// Its name, in any case; none that belongs to HTTP, to CloudEvents or to evhub.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9!#$%&'*+.^_|~-]+$"))]
+    pub name: String,
+    /// Its value: visible ASCII characters, with spaces between them.
+    #[schemars(length(min = 1, max = 4096), regex(pattern = "^[!-~]([ -~]*[!-~])?$"))]
+    pub value: String,
 }
 
 /// How to speak to a service.
@@ -96,114 +158,13 @@ pub enum Protocol {
     /// The HTTP binding's binary mode.
     #[default]
     CloudEvents,
-}
-
-/// How deliveries are made.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Delivery {
-    /// What order is kept. `Key`: events with the same partition key are delivered one after the other, the next one
-    /// only when the one before is delivered or dead-lettered; other keys, and events without one, do not wait. `None`:
-    /// every event is delivered by itself.
-    #[serde(default)]
-    pub order: Order,
-    /// How many attempts of the whole Processor may be under way at once. Events beyond it wait in the log.
-    #[serde(default = "default_max_in_flight")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub max_in_flight: u32,
-    /// How many events may be parked, waiting for their next attempt or behind one of their key. When so many are, no
-    /// further events are taken from the log until some are resolved; nothing is lost.
-    #[serde(default = "default_max_parked")]
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub max_parked: u32,
-    /// When and how often to try again.
-    #[serde(default)]
-    pub retry: Retry,
-    /// What happens to an event when its attempts are used up or the service's answer says that trying again is
-    /// useless. `DeadLetter`: it is kept with the reason and every cause, and can be delivered again from there; the
-    /// event counts as resolved only when the dead letter is durable.
-    #[serde(default)]
-    pub on_exhausted: OnExhausted,
-}
-
-/// What order is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Order {
-    /// By partition key.
-    #[default]
-    Key,
-    /// None at all.
-    None,
-}
-
-/// When and how often to try again. Retries are durable: neither a restart nor a crash forgets or repeats one that has
-/// an outcome.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How many attempts an event gets. The first one counts, so 1 means no retry.
-    #[serde(default = "default_max_attempts")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_attempts: u32,
-    /// How long to wait between attempts.
-    #[serde(default)]
-    pub backoff: Backoff,
-}
-
-/// How long to wait between attempts.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::initial_within_max())]
-pub struct Backoff {
-    /// How the wait grows. `Exponential`: each wait is `multiplier` times the one before, at most `max`. `Fixed`: every
-    /// wait is `initial`.
-    #[serde(default)]
-    pub policy: BackoffPolicy,
-    /// The wait after the first failure, between 1ms and 24h.
-    #[serde(default = "default_initial")]
-    #[x_kube(validation = rules::duration(rules::WAIT))]
-    pub initial: Duration,
-    /// The longest wait before jitter, between 1ms and 24h, not less than `initial`.
-    #[serde(default = "default_max")]
-    #[x_kube(validation = rules::duration(rules::WAIT))]
-    pub max: Duration,
-    /// With `Exponential`, how many times the wait before each wait is.
-    #[serde(default = "default_multiplier")]
-    #[schemars(range(min = 1, max = 10))]
-    pub multiplier: u32,
-    /// By how many percent each wait is made shorter or longer at random, so that events that failed together are not
-    /// tried again together.
-    #[serde(default = "default_jitter")]
-    #[schemars(range(min = 0, max = 100))]
-    pub jitter_percent: u8,
-}
-
-/// How waits grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum BackoffPolicy {
-    /// By a factor.
-    #[default]
-    Exponential,
-    /// Not at all.
-    Fixed,
-}
-
-/// What happens to an event that will not be tried again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnExhausted {
-    /// It becomes a dead letter.
-    #[default]
-    DeadLetter,
-}
-
-/// Where a Processor begins that has not read yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum StartFrom {
-    /// At the Processor's creation.
-    #[default]
-    Latest,
-    /// At the beginning.
-    Earliest,
+    /// The HTTP binding's structured mode.
+    CloudEventsStructured,
+    /// The data alone.
+    Raw,
+    /// EvHub's dispatch request as JSON.
+    #[serde(rename = "EvHubHTTP")]
+    EvHubHttp,
 }
 
 /// What has become of a Processor.
@@ -237,86 +198,21 @@ const URL_PATTERN: &str =
 impl ProcessorSpec {
     /// The rules that this spec breaks by itself.
     pub fn violations(&self) -> Vec<Violation> {
-        let backoff = &self.delivery.retry.backoff;
-        let crossed = (backoff.initial > backoff.max).then(|| Violation {
-            field: "delivery.retry.backoff",
-            message: format!(
-                "{} (got initial {}, max {})",
-                rules::INITIAL_OVER_MAX,
-                backoff.initial,
-                backoff.max
-            ),
-        });
-        [
-            rules::TIMEOUT.check("target.timeout", self.target.timeout),
-            rules::WAIT.check("delivery.retry.backoff.initial", backoff.initial),
-            rules::WAIT.check("delivery.retry.backoff.max", backoff.max),
-            crossed,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let timeout = rules::TIMEOUT.check("target.timeout", self.target.timeout);
+        timeout
+            .into_iter()
+            .chain(rules::headers(&self.target.headers))
+            .chain(self.delivery.violations())
+            .chain(self.delayed_in_order())
+            .collect()
     }
-}
 
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            order: Order::default(),
-            max_in_flight: default_max_in_flight(),
-            max_parked: default_max_parked(),
-            retry: Retry::default(),
-            on_exhausted: OnExhausted::default(),
-        }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { max_attempts: default_max_attempts(), backoff: Backoff::default() }
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            policy: BackoffPolicy::default(),
-            initial: default_initial(),
-            max: default_max(),
-            multiplier: default_multiplier(),
-            jitter_percent: default_jitter(),
-        }
+    fn delayed_in_order(&self) -> Option<Violation> {
+        let crossed = self.delay_key.is_some() && self.delivery.order == Order::Partition;
+        crossed.then(|| Violation { field: "delayKey".into(), message: rules::DELAY_IN_ORDER.into() })
     }
 }
 
 fn default_timeout() -> Duration {
     Duration::from_secs(10)
-}
-
-fn default_max_in_flight() -> u32 {
-    64
-}
-
-fn default_max_parked() -> u32 {
-    100_000
-}
-
-fn default_max_attempts() -> u32 {
-    10
-}
-
-fn default_initial() -> Duration {
-    Duration::from_millis(200)
-}
-
-fn default_max() -> Duration {
-    Duration::from_secs(5 * 60)
-}
-
-fn default_multiplier() -> u32 {
-    2
-}
-
-fn default_jitter() -> u8 {
-    20
 }

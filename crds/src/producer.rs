@@ -39,13 +39,31 @@ use crate::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::evhub_immutable())]
 pub struct ProducerSpec {
+    /// How EvHub's own clients call this Producer. Immutable, and unique in the hub: of two the older one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evhub: Option<EvhubName>,
     /// Where the events are kept.
     #[serde(default)]
     pub topic: Topic,
     /// What publishing is held to. An event beyond a limit is refused before it is accepted, never cut or dropped.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// How EvHub's own clients call a Producer.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvhubName {
+    /// Their `app_id`: the namespace, if it is not given. Another one only where the administrator allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    pub app_id: Option<String>,
+    /// Their `topic_id`: the Producer's name, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    pub topic_id: Option<String>,
 }
 
 /// Where the events are kept.
@@ -71,6 +89,21 @@ pub struct Limits {
     #[serde(default = "default_event_bytes")]
     #[x_kube(validation = rules::quantity(rules::EVENT_BYTES))]
     pub event_bytes: Quantity,
+    /// How many events one batch may have. A larger one is refused whole with `413 Content Too Large`.
+    #[serde(default = "default_batch_events")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub batch_events: u32,
+    /// The largest body of a batch, between 1Ki and 32Mi. A larger one is refused whole with `413 Content Too Large`; each
+    /// event of a batch is held to `eventBytes` besides.
+    #[serde(default = "default_batch_bytes")]
+    #[x_kube(validation = rules::quantity(rules::BATCH_BYTES))]
+    pub batch_bytes: Quantity,
+    /// How many events a second each dataplane lets in, over all publishers. What comes faster is refused with `429 Too
+    /// Many Requests` and `Retry-After`; a second's worth may come at once, and a larger batch is let in whole and paid off
+    /// afterwards. Without it there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub events_per_second: Option<u32>,
 }
 
 /// What has become of a Producer.
@@ -116,7 +149,14 @@ pub struct TopicStatus {
 impl ProducerSpec {
     /// The rules that this spec breaks by itself.
     pub fn violations(&self) -> Vec<Violation> {
-        rules::EVENT_BYTES.check("limits.eventBytes", self.limits.event_bytes).into_iter().collect()
+        let Limits { event_bytes, batch_bytes, batch_events: _, events_per_second: _ } = self.limits;
+        [
+            rules::EVENT_BYTES.check("limits.eventBytes", event_bytes),
+            rules::BATCH_BYTES.check("limits.batchBytes", batch_bytes),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -128,7 +168,12 @@ impl Default for Topic {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { event_bytes: default_event_bytes() }
+        Self {
+            event_bytes: default_event_bytes(),
+            batch_events: default_batch_events(),
+            batch_bytes: default_batch_bytes(),
+            events_per_second: None,
+        }
     }
 }
 
@@ -138,4 +183,12 @@ fn default_partitions() -> u32 {
 
 fn default_event_bytes() -> Quantity {
     Quantity::from_bytes(1 << 20)
+}
+
+fn default_batch_events() -> u32 {
+    1000
+}
+
+fn default_batch_bytes() -> Quantity {
+    Quantity::from_bytes(8 << 20)
 }

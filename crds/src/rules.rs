@@ -1,10 +1,11 @@
 //! The rules that a schema cannot say: once as CEL for the API server, once as Rust, with the same words.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use kube::core::Rule;
+use regex_lite::Regex;
 
-use crate::{Duration, Quantity};
+use crate::{Duration, Quantity, processor::Header};
 
 /// Both ends of what a field may say.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,7 @@ pub struct Between<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The field, from the spec on.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong with it.
     pub message: String,
 }
@@ -27,6 +28,10 @@ pub struct Violation {
 /// How large the largest event of a Producer may be.
 pub const EVENT_BYTES: Between<Quantity> =
     Between { min: Quantity::from_bytes(1 << 10), max: Quantity::from_bytes(8 << 20) };
+
+/// How large the largest batch of a Producer may be.
+pub const BATCH_BYTES: Between<Quantity> =
+    Between { min: Quantity::from_bytes(1 << 10), max: Quantity::from_bytes(32 << 20) };
 
 /// How long one attempt may take.
 pub const TIMEOUT: Between<Duration> =
@@ -36,11 +41,43 @@ pub const TIMEOUT: Between<Duration> =
 pub const WAIT: Between<Duration> =
     Between { min: Duration::from_millis(1), max: Duration::from_secs(24 * 3600) };
 
+/// How many bytes of events may be parked.
+pub const PARKED_BYTES: Between<Quantity> =
+    Between { min: Quantity::from_bytes(1 << 20), max: Quantity::from_bytes(1 << 40) };
+
+/// In how long so many attempts may begin.
+pub const PER: Between<Duration> =
+    Between { min: Duration::from_millis(100), max: Duration::from_secs(3600) };
+
+/// How long an event may be tried.
+pub const AGE: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(9600 * 3600) };
+
+/// Headers that belong to HTTP, to CloudEvents or to evhub, in lower case.
+pub const RESERVED_HEADERS: &str = "^(host|connection|keep-alive|proxy-connection|expect|content-.*|transfer-encoding|te|\
+                                    trailer|upgrade|ce-.*|evhub-.*|traceparent|tracestate)$";
+
+/// Said of such a header.
+pub const RESERVED_HEADER: &str = "belongs to HTTP, to CloudEvents or to evhub; use another name";
+
+/// Said when a header comes twice.
+pub const SAME_HEADER: &str = "names of headers must differ, whatever their case";
+
+/// Said when more events of one key may be parked than of all.
+pub const PER_KEY_OVER_PARKED: &str = "maxParkedPerKey must not be more than maxParked";
+
+/// Said when order is kept by partition and one event may wait.
+pub const DELAY_IN_ORDER: &str =
+    "delayKey cannot be combined with order Partition: one delayed event would hold all others";
+
 /// Said when the first wait is longer than the longest.
 pub const INITIAL_OVER_MAX: &str = "initial must not be longer than max";
 
 /// Said when the number of partitions falls.
 pub const PARTITIONS_SHRINK: &str = "partitions may grow, never shrink; create a new Producer";
+
+/// Said when a Producer is to be called otherwise.
+pub const EVHUB_IMMUTABLE: &str = "evhub is immutable; create a new Producer";
 
 /// Said when a Processor is to start elsewhere.
 pub const START_FROM_IMMUTABLE: &str = "startFrom is immutable; create a new Processor";
@@ -72,9 +109,44 @@ pub(crate) fn initial_within_max() -> Rule {
     Rule::new("duration(self.initial) <= duration(self.max)").message(INITIAL_OVER_MAX)
 }
 
+/// The parked of one key against all.
+pub(crate) fn parked_per_key_within_parked() -> Rule {
+    Rule::new("self.maxParkedPerKey <= self.maxParked").message(PER_KEY_OVER_PARKED)
+}
+
+/// A delay against the order.
+pub(crate) fn no_delay_in_partition_order() -> Rule {
+    Rule::new("!has(self.delayKey) || self.delivery.order != 'Partition'").message(DELAY_IN_ORDER)
+}
+
+/// A header's name against those of others.
+pub(crate) fn header_not_reserved() -> Rule {
+    Rule::new(format!("!self.name.lowerAscii().matches('{RESERVED_HEADERS}')")).message(RESERVED_HEADER)
+}
+
+/// Headers against each other.
+pub(crate) fn headers_unique() -> Rule {
+    Rule::new("self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))")
+        .message(SAME_HEADER)
+}
+
+/// What the pattern of a start lets through and no calendar has.
+pub(crate) fn start() -> Rule {
+    Rule::new(
+        "self in ['Latest', 'Earliest', 'Committed'] || timestamp(self) >= timestamp('1970-01-01T00:00:00Z')",
+    )
+    .message("must be Latest, Earliest, Committed or an instant since 1970")
+}
+
 /// Partitions against the ones before.
 pub(crate) fn partitions_never_shrink() -> Rule {
     Rule::new("self.partitions >= oldSelf.partitions").message(PARTITIONS_SHRINK)
+}
+
+/// How EvHub's clients call it against how they did.
+pub(crate) fn evhub_immutable() -> Rule {
+    Rule::new("has(self.evhub) == has(oldSelf.evhub) && (!has(self.evhub) || self.evhub == oldSelf.evhub)")
+        .message(EVHUB_IMMUTABLE)
 }
 
 /// The start against the one before.
@@ -98,11 +170,29 @@ pub fn is_dns_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// What is wrong with the headers of a target.
+pub(crate) fn headers(headers: &[Header]) -> impl Iterator<Item = Violation> {
+    static RESERVED: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(RESERVED_HEADERS).expect("the pattern is a constant, and tested"));
+    headers.iter().enumerate().filter_map(|(index, header)| {
+        let earlier = headers[..index].iter().find(|other| other.name.eq_ignore_ascii_case(&header.name));
+        let message = match earlier {
+            _ if RESERVED.is_match(&header.name.to_ascii_lowercase()) => RESERVED_HEADER,
+            // The same spelling twice is refused by the schema.
+            Some(earlier) if earlier.name != header.name => SAME_HEADER,
+            _ => return None,
+        };
+        let field = format!("target.headers[{index}].name").into();
+        Some(Violation { field, message: format!("{message} (got {})", header.name) })
+    })
+}
+
 impl<T: Copy + PartialOrd + fmt::Display> Between<T> {
     /// What is wrong with a value, if anything.
     pub(crate) fn check(self, field: &'static str, value: T) -> Option<Violation> {
         let within = self.min <= value && value <= self.max;
-        (!within).then(|| Violation { field, message: format!("{} (got {value})", self.message()) })
+        (!within)
+            .then(|| Violation { field: field.into(), message: format!("{} (got {value})", self.message()) })
     }
 
     fn message(self) -> String {

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Kind, Quantity, crd, duration, quantity};
+use crate::{Duration, Kind, Quantity, StartFrom, crd, duration, quantity, start};
 
 /// Something wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,11 +117,12 @@ fn check(schema: &Value, path: &str, value: &Value, problems: &mut Vec<Problem>)
     }
 }
 
-/// What only the types behind two of the patterns can tell: a size with a fraction of a byte, for one.
+/// What only the types behind some of the patterns can tell: a size with a fraction of a byte, for one.
 fn typed(schema: &Value, path: &str, value: &Value) -> Option<Problem> {
     let error = match schema["pattern"].as_str() {
         Some(duration::PATTERN) => Duration::deserialize(value).err()?,
         Some(quantity::PATTERN) => Quantity::deserialize(value).err()?,
+        Some(start::PATTERN) => StartFrom::deserialize(value).err()?,
         _ => return None,
     };
     Some(invalid(path, format!("{error} (got {})", shown(value))))
@@ -169,6 +170,9 @@ fn list(schema: &Value, path: &str, items: &[Value], problems: &mut Vec<Problem>
     for (index, item) in items.iter().enumerate() {
         let path = format!("{path}[{index}]");
         check(&schema["items"], &path, item, problems);
+        if schema["x-kubernetes-list-type"] == "set" && items[..index].contains(item) {
+            problems.push(invalid(&path, format!("duplicate value: {}", shown(item))));
+        }
         for key in
             schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str)
         {

@@ -1,21 +1,29 @@
-//! The CRDs in `crds/yaml` are what the types say; `UPDATE=1` writes them.
+//! The CRDs in `crds/yaml` and the page in `docs/resources.md` are what the types say; `UPDATE=1` writes them.
 
 use std::{fs, path::Path};
 
-use evhub_crds::{Kind, ProcessorSpec, ProducerSpec, crd, schema};
+use evhub_crds::{Kind, ProcessorSpec, ProducerSpec, crd, reference, schema};
 use serde_json::{Value, json};
 
 #[test]
 fn the_files_are_what_the_types_say() {
-    for (kind, file) in [(Kind::Producer, "producers.yaml"), (Kind::Processor, "processors.yaml")] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml").join(file);
-        let expected = crd::yaml(kind);
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(&path, &expected).unwrap();
-        }
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == expected, "{} is stale: run this test with UPDATE=1", path.display());
+    check("yaml/producers.yaml", &crd::yaml(Kind::Producer));
+    check("yaml/processors.yaml", &crd::yaml(Kind::Processor));
+}
+
+#[test]
+fn the_page_is_what_the_types_say() {
+    check("../docs/resources.md", &reference::page());
+}
+
+#[track_caller]
+fn check(file: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, expected).expect("the file can be written");
     }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{} is stale: run this test with UPDATE=1", path.display());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What tools ask for: status, the log, dead letters and their redrive; publishing as well. Reads and appends.
+//! What tools ask for: status, the log, events as they come, dead letters and their redrive; publishing as well. Reads and
+//! appends.
 //!
 //! This listener asks nobody who they are: being able to reach it is the permission, so it listens on loopback.
 
@@ -6,7 +7,9 @@ mod dead;
 mod letters;
 mod log;
 mod replay;
+mod resume;
 mod status;
+mod tail;
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use axum::{
 use evhub_journal::Journal;
 use evhub_routing::{Name, Processor};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use self::letters::Letters;
 use crate::{
@@ -35,6 +39,8 @@ const PAGE_BYTES: usize = 8 << 20;
 struct Api<J: Journal> {
     hub: Hub<J>,
     letters: Letters,
+    /// Room for those who watch.
+    watchers: Arc<Semaphore>,
 }
 
 /// One page of a list; `next` leads to the following one.
@@ -47,16 +53,19 @@ struct Page<T> {
 
 /// The listener for tools.
 pub fn router<J: Journal>(hub: Hub<J>) -> Router {
-    let api = Api { hub: hub.clone(), letters: Letters::default() };
+    let watchers = Arc::new(Semaphore::new(tail::WATCHERS));
+    let api = Api { hub: hub.clone(), letters: Letters::default(), watchers };
     Router::new()
         .route("/namespaces/{namespace}/producers", get(status::producers::<J>))
         .route("/namespaces/{namespace}/producers/{name}", get(status::producer::<J>))
         .route("/namespaces/{namespace}/producers/{name}/events", get(log::events::<J>))
+        .route("/namespaces/{namespace}/producers/{name}/tail", get(tail::tail::<J>))
         .route("/namespaces/{namespace}/processors", get(status::processors::<J>))
         .route("/namespaces/{namespace}/processors/{name}", get(status::processor::<J>))
         .route("/namespaces/{namespace}/processors/{name}/dead", get(dead::list::<J>))
         .route("/namespaces/{namespace}/processors/{name}/dead/{id}", get(dead::show::<J>))
         .route("/namespaces/{namespace}/processors/{name}/replays", post(replay::replay::<J>))
+        .route("/namespaces/{namespace}/processors/{name}/resume", post(resume::resume::<J>))
         .with_state(api)
         .merge(ingest::routes().with_state(hub))
         .method_not_allowed_fallback(problem::method_not_allowed)

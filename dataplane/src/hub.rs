@@ -10,7 +10,10 @@ use evhub_journal::Journal;
 use evhub_routing::{Name, Snapshot};
 use tokio::sync::watch;
 
-use crate::{ingest::Door, meters::Meters};
+use crate::{
+    ingest::{Door, Quotas},
+    meters::Meters,
+};
 
 /// Handed to ingest, api, admin and workers alike; cheap to clone.
 #[derive(Clone)]
@@ -20,15 +23,19 @@ pub struct Hub<J: Journal> {
     /// What runs now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// The Processors that were written and do not run.
-    pub unserved: Arc<[Unserved]>,
+    pub unserved: watch::Receiver<Arc<[Unserved]>>,
     /// How each Processor is doing.
     pub board: Board,
     /// Who waits for an inbox to appear.
     pub inboxes: Inboxes,
+    /// Who waits to be resumed.
+    pub resumes: Resumes,
     /// What the surfaces count.
     pub meters: Meters,
     /// How many bytes of events may be on their way to the log at once, over all listeners.
     pub door: Door,
+    /// How many events a second each Producer lets in, over all listeners.
+    pub quotas: Quotas,
 }
 
 /// A Processor that was written and does not run, as far as that was so when the snapshot was made.
@@ -51,6 +58,10 @@ pub struct Board(Arc<Mutex<BTreeMap<Name, Arc<Progress>>>>);
 #[derive(Clone, Debug, Default)]
 pub struct Inboxes(Arc<Mutex<BTreeMap<Name, watch::Sender<bool>>>>);
 
+/// Tells a Processor's worker that somebody wants it to go on after it suspended itself.
+#[derive(Clone, Debug, Default)]
+pub struct Resumes(Arc<Mutex<BTreeMap<Name, watch::Sender<u64>>>>);
+
 // === impl Hub ===
 
 impl<J: Journal> Hub<J> {
@@ -60,11 +71,13 @@ impl<J: Journal> Hub<J> {
         Self {
             journal,
             snapshot,
-            unserved: Arc::default(),
+            unserved: watch::channel(Arc::default()).1,
             board: Board::default(),
             inboxes: Inboxes::default(),
+            resumes: Resumes::default(),
             meters: Meters::default(),
             door: Door::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -73,12 +86,18 @@ impl<J: Journal> Hub<J> {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// Lets a Processor that suspended itself go on.
+    pub fn resume(&self, name: &Name) {
+        self.resumes.resume(name);
+    }
+
     /// The accepted Processors that do not listen yet, those among them that cannot run for now, too.
     pub fn waiting(&self) -> Vec<Name> {
         let running = self.running();
         let listens = |name: &Name| self.board.of(name).listening.load(Relaxed);
         let silent = running.processors.keys().filter(|name| !listens(name));
-        let unresolved = self.unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
+        let unserved = Arc::clone(&self.unserved.borrow());
+        let unresolved = unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
         let unresolved = unresolved.filter(|name| !running.processors.contains_key(*name));
         let mut waiting: Vec<Name> = silent.chain(unresolved).cloned().collect();
         waiting.sort();
@@ -102,6 +121,25 @@ impl Inboxes {
     fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<bool>) -> T) -> T {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(false)))
+    }
+}
+
+// === impl Resumes ===
+
+impl Resumes {
+    /// Lets this Processor go on, if it suspended itself.
+    pub fn resume(&self, name: &Name) {
+        self.with(name, |sender| sender.send_modify(|times| *times += 1));
+    }
+
+    /// Changes each time that this Processor is to go on.
+    pub fn watch(&self, name: &Name) -> watch::Receiver<u64> {
+        self.with(name, watch::Sender::subscribe)
+    }
+
+    fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(0)))
     }
 }
 

@@ -1,12 +1,16 @@
-//! Publishing over HTTP: a request becomes an event, the event a record, and the record's position the answer.
+//! Publishing over HTTP: a request becomes events, each event a record, and the record's position the answer.
 //!
 //! Two forms of one thing: a CloudEvents sink, which answers in headers because its callers take a body for another
 //! event, and `…/events`, which answers in JSON. Everything is refused before the log is asked, or acknowledged after the
-//! log has; once an event has come whole, it goes to the log even if its publisher has gone.
+//! log has; once the events have come whole, they go to the log even if their publisher has gone.
 
-mod append;
+pub(crate) mod append;
 pub(crate) mod body;
 mod door;
+mod quota;
+pub(crate) mod take;
+
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -14,31 +18,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use evhub_event::{
-    Event,
-    http::{Plain, decode},
-};
+use evhub_event::{Controls, Event};
 use evhub_journal::{Journal, Position};
 use evhub_routing::{Name, Producer};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
-pub use self::door::Door;
-use self::{body::Bound, door::Charge};
+pub(crate) use self::door::Charge;
+use self::take::Taken;
+pub use self::{
+    door::Door,
+    quota::{Over, Quotas},
+};
 use crate::{
     Hub,
     meters::Ending,
-    problem::{self, Problem, reason},
-    request::{Named, Query},
+    problem::{self, Ended, Outcome, Problem, reason},
+    request::Named,
 };
 
 /// The methods of both paths.
 const ALLOW: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 /// What a header cannot carry as it is, as the CloudEvents HTTP binding has it.
 const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
-/// The query of a plain event.
-const PLAIN: [&str; 3] = ["type", "subject", "key"];
 
 /// Where an event lies, as its publisher is told.
 #[derive(Debug, Serialize)]
@@ -47,6 +50,14 @@ struct Receipt {
     producer: String,
     partition: u32,
     offset: u64,
+}
+
+/// What was published, in the order of the events.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Published {
+    One(Receipt),
+    Batch(Vec<Receipt>),
 }
 
 /// The listener for applications.
@@ -62,6 +73,7 @@ pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
     Router::new()
         .route("/namespaces/{namespace}/producers/{name}", post(sink).options(options))
         .route("/namespaces/{namespace}/producers/{name}/events", post(receipt).options(options))
+        .merge(crate::evhub::routes())
 }
 
 async fn sink<J: Journal>(
@@ -69,15 +81,11 @@ async fn sink<J: Journal>(
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
-    let receipt = publish(&hub, &name, request).await?;
-    let id = utf8_percent_encode(&receipt.id, HEADER).to_string();
-    let mut headers = HeaderMap::new();
-    // Whatever an id may hold is now printable ASCII, so this cannot fail; an answer without it is still true.
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(HeaderName::from_static("evhub-id"), id);
-    }
-    headers.insert(HeaderName::from_static("evhub-partition"), receipt.partition.into());
-    headers.insert(HeaderName::from_static("evhub-offset"), receipt.offset.into());
+    let headers = match publish(&hub, &name, request).await? {
+        Published::One(receipt) => receipt.headers(),
+        // One header cannot tell of many.
+        Published::Batch(_) => HeaderMap::new(),
+    };
     Ok((StatusCode::ACCEPTED, headers).into_response())
 }
 
@@ -86,8 +94,8 @@ async fn receipt<J: Journal>(
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
-    let receipt = publish(&hub, &name, request).await?;
-    Ok((StatusCode::ACCEPTED, Json(receipt)).into_response())
+    let published = publish(&hub, &name, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(published)).into_response())
 }
 
 /// The handshake of the CloudEvents web hook: anybody who may publish may publish as fast as they like.
@@ -102,68 +110,84 @@ async fn options<J: Journal>(State(hub): State<Hub<J>>, Named(name): Named) -> R
     Ok((StatusCode::OK, headers).into_response())
 }
 
-async fn publish<J: Journal>(hub: &Hub<J>, name: &Name, request: Request) -> Result<Receipt, Problem> {
+async fn publish<J: Journal>(hub: &Hub<J>, name: &Name, request: Request) -> Result<Published, Problem> {
     let (parts, body) = request.into_parts();
     let producer = match find(hub, name) {
         Ok(producer) => producer,
         Err(problem) => return Err(body::discard(&parts.headers, body, problem).await),
     };
     let mut charge = hub.door.enter();
-    let event = take(&producer, &parts, body, &mut charge).await;
-    let event = event.inspect_err(|_| hub.meters.published(name, Ending::Rejected))?;
-    let Position { partition, offset } = append::append(hub, &producer, &event, charge).await?;
-    Ok(Receipt { id: event.id, producer: name.to_string(), partition, offset })
+    let taken = take::take(hub, &producer, &parts, body, &mut charge).await;
+    match taken.inspect_err(|_| hub.meters.published(name, Ending::Rejected))? {
+        Taken::One(event) => {
+            let position = append::append(hub, &producer, &event, charge).await?;
+            Ok(Published::One(Receipt::new(&event.0, &producer, position)))
+        }
+        Taken::Batch(events) => batch(hub, &producer, events, charge).await.map(Published::Batch),
+    }
 }
 
-fn find<J: Journal>(hub: &Hub<J>, name: &Name) -> Result<std::sync::Arc<Producer>, Problem> {
+/// The Producer of this name, if it takes events here.
+pub(crate) fn find<J: Journal>(hub: &Hub<J>, name: &Name) -> Result<Arc<Producer>, Problem> {
     // The same words whether the namespace, the Producer, or only the permission is missing.
     let missing = || Problem::new(reason::UNKNOWN_PRODUCER, "no Producer of this name takes events here");
     hub.running().producers.get(name).cloned().ok_or_else(missing)
 }
 
-/// Reads the whole event, within the Producer's limit and what the door lets in.
-async fn take(
-    producer: &Producer,
-    parts: &Parts,
-    body: axum::body::Body,
-    charge: &mut Charge,
-) -> Result<Event, Problem> {
-    let query = match checked(parts) {
-        Ok(query) => query,
-        Err(problem) => return Err(body::discard(&parts.headers, body, problem).await),
-    };
-    let bound = Bound { bytes: producer.event_bytes, reason: reason::EVENT_TOO_LARGE };
-    let body = body::read(&parts.headers, body, bound, charge).await?;
-    let source = format!("/namespaces/{}/producers/{}", producer.name.namespace, producer.name.name);
-    let plain = Plain {
-        source: &source,
-        kind: query.text("type"),
-        subject: query.text("subject"),
-        key: query.text("key"),
-    };
-    let event = decode(&parts.headers, body, &plain)?;
-    if event.size() > producer.event_bytes {
-        let (size, limit) = (event.size(), producer.event_bytes);
-        let detail = format!("the event has {size} bytes, and this Producer takes at most {limit}");
-        return Err(Problem::new(reason::EVENT_TOO_LARGE, detail));
+/// Publishes a batch: receipts of all events, or a refusal that tells of each. Never a failure inside a success.
+async fn batch<J: Journal>(
+    hub: &Hub<J>,
+    producer: &Arc<Producer>,
+    events: Vec<(Event, Controls)>,
+    charge: Charge,
+) -> Result<Vec<Receipt>, Problem> {
+    let events: Arc<[_]> = events.into();
+    let results = append::append_all(hub, producer, Arc::clone(&events), charge).await;
+    if results.iter().all(Result::is_ok) {
+        let receipt = |(event, position): (&(Event, Controls), _)| Receipt::new(&event.0, producer, position);
+        return Ok(events.iter().zip(results.into_iter().flatten()).map(receipt).collect());
     }
-    Ok(event)
+    let each = events.iter().zip(&results).enumerate();
+    let outcomes = each.map(|(index, ((event, _), result))| ended(index, event, result)).collect();
+    Err(refusal(results).with_outcomes(outcomes))
 }
 
-/// What can be refused before the body is read.
-fn checked(parts: &Parts) -> Result<Query, Problem> {
-    body::check_encoding(&parts.headers)?;
-    let query = Query::read(&parts.uri, &PLAIN)?;
-    if !query.is_empty() && !is_plain(&parts.headers) {
-        let detail = "type, subject and key belong to a plain event; this one has its attributes with it";
-        return Err(Problem::new(reason::INVALID_QUERY, detail));
-    }
-    Ok(query)
+/// What became of one event of a batch.
+fn ended(index: usize, event: &Event, result: &Result<Position, Problem>) -> Ended {
+    let (outcome, position, reason) = match result {
+        Ok(position) => ("accepted", Some(position), None),
+        Err(problem) => (problem.outcome.word(), None, Some(problem.reason.word)),
+    };
+    let (partition, offset) = (position.map(|at| at.partition), position.map(|at| at.offset));
+    Ended { index, outcome, id: event.id.clone(), partition, offset, reason }
 }
 
-fn is_plain(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let formats = b"application/cloudevents";
-    let format = content_type.get(..formats.len()).is_some_and(|start| start.eq_ignore_ascii_case(formats));
-    !format && !headers.keys().any(|name| name.as_str().starts_with("ce-"))
+/// What is said of a batch that was not accepted whole.
+fn refusal(results: Vec<Result<Position, Problem>>) -> Problem {
+    let nothing = results.iter().all(|result| matches!(result, Err(p) if p.outcome == Outcome::Rejected));
+    if nothing && let Some(Err(first)) = results.into_iter().next() {
+        return first;
+    }
+    let detail = "not all events of the batch were accepted; outcomes says what became of each";
+    Problem::new(reason::BATCH_MIXED, detail).unknown().retry_after(1)
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    fn new(event: &Event, producer: &Producer, Position { partition, offset }: Position) -> Self {
+        Self { id: event.id.clone(), producer: producer.name.to_string(), partition, offset }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let id = utf8_percent_encode(&self.id, HEADER).to_string();
+        let mut headers = HeaderMap::new();
+        // Whatever an id may hold is now printable ASCII, so this cannot fail; an answer without it is still true.
+        if let Ok(id) = HeaderValue::try_from(id) {
+            headers.insert(HeaderName::from_static("evhub-id"), id);
+        }
+        headers.insert(HeaderName::from_static("evhub-partition"), self.partition.into());
+        headers.insert(HeaderName::from_static("evhub-offset"), self.offset.into());
+        headers
+    }
 }

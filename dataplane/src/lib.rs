@@ -6,7 +6,8 @@
 //! - [`hub`]: what all surfaces share
 //! - [`server`]: HTTP connections, bounded in every phase
 //! - [`provision`], [`workers`]: makes topics, runs a worker per Processor
-//! - [`ingest`]: takes events
+//! - [`ingest`]: takes events over HTTP
+//! - [`grpc`]: takes them over gRPC; `evhub` does as EvHub v1 did, over both
 //! - [`api`]: status, the log, dead letters and redrive, for tools
 //! - [`admin`]: is it alive, is it ready, what does it count, what does it run
 //! - [`problem`]: how every surface says no
@@ -15,6 +16,8 @@
 pub mod admin;
 pub mod api;
 mod backlog;
+mod evhub;
+pub mod grpc;
 pub mod hub;
 pub mod ingest;
 pub mod meters;

@@ -41,6 +41,28 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// The request's framing is in doubt or its rest unread, so the connection ends here.
     pub close: bool,
+    /// What became of each event of a batch; empty for anything else.
+    pub outcomes: Box<[Ended]>,
+}
+
+/// What became of one event of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// `accepted`, `rejected` or `unknown`.
+    pub outcome: &'static str,
+    /// The event's id.
+    pub id: String,
+    /// Where it lies, if it was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Why it was not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
 }
 
 /// The document that is sent.
@@ -56,6 +78,8 @@ struct Document<'a> {
     field: Option<&'a str>,
     outcome: Outcome,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "<[Ended]>::is_empty")]
+    outcomes: &'a [Ended],
 }
 
 /// Answers for a path that nothing listens on.
@@ -86,13 +110,33 @@ pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<Pro
     (response, Some(problem))
 }
 
+// === impl Outcome ===
+
+impl Outcome {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 // === impl Problem ===
 
 impl Problem {
     /// A refusal: what the request asked for did not happen.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { reason, detail, field: None, outcome: Outcome::Rejected, retry_after: None, close: false }
+        Self {
+            reason,
+            detail,
+            field: None,
+            outcome: Outcome::Rejected,
+            retry_after: None,
+            close: false,
+            outcomes: Box::default(),
+        }
     }
 
     /// Names the part of the request that is meant.
@@ -123,6 +167,13 @@ impl Problem {
         self
     }
 
+    /// Tells of each event of a batch.
+    #[must_use]
+    pub fn with_outcomes(mut self, outcomes: Vec<Ended>) -> Self {
+        self.outcomes = outcomes.into();
+        self
+    }
+
     fn document(&self, request_id: &str) -> Vec<u8> {
         let document = Document {
             r#type: format!("urn:evhub:problem:{}", self.reason.word),
@@ -133,6 +184,7 @@ impl Problem {
             field: self.field.as_deref(),
             outcome: self.outcome,
             request_id,
+            outcomes: &self.outcomes,
         };
         serde_json::to_vec(&document).expect("a problem holds only strings and numbers")
     }

@@ -13,7 +13,11 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use evhub_lifecycle::Drain;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
 
 use self::connection::Context;
 pub(crate) use self::pace::TooSlow;
@@ -69,6 +73,19 @@ pub async fn bind(flag: &'static str, address: &str) -> Result<TcpListener, Bind
     TcpListener::bind(address).await.map_err(failed)
 }
 
+/// The bounds of accepting, whatever is then spoken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Labels the listener in metrics and logs.
+    pub(crate) name: &'static str,
+    /// Connections open at once.
+    pub(crate) connections: usize,
+    /// What is said to those beyond before they are closed.
+    pub(crate) turned_away: &'static [u8],
+    /// How long a drain waits for connections to end.
+    pub(crate) drain: Duration,
+}
+
 /// Serves until the drain begins; then takes no more connections, lets requests under way finish within
 /// [`Limits::drain`], and cuts off what is left. `name` labels the listener in metrics and logs.
 pub async fn serve(
@@ -79,9 +96,28 @@ pub async fn serve(
     meters: Meters,
     drain: Drain,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let context = Arc::new(Context { name, router, limits, meters: meters.clone(), drain: drain.clone() });
+    let bounds =
+        Bounds { name, connections: limits.connections, turned_away: TURNED_AWAY, drain: limits.drain };
+    accept(bounds, listener, &meters, &drain, move |stream| {
+        let context = Arc::clone(&context);
+        async move { connection::serve(&context, stream).await }
+    })
+    .await;
+}
+
+/// Accepts connections until the drain begins, and hands each to its own task; then waits for those, as long as the
+/// bounds say.
+pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+    bounds: Bounds,
+    listener: TcpListener,
+    meters: &Meters,
+    drain: &Drain,
+    serve: impl Fn(TcpStream) -> F,
+) {
+    let name = bounds.name;
+    let slots = Arc::new(Semaphore::new(bounds.connections));
     let (open, turned_away) = (meters.connections(name), meters.turned_away(name));
-    let context = Arc::new(Context { name, router, limits, meters, drain: drain.clone() });
     let mut connections = JoinSet::new();
     let mut begun = pin!(drain.begun());
     loop {
@@ -93,13 +129,13 @@ pub async fn serve(
                     let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                         turned_away.inc();
                         // A new socket has room for so little; if not, closing says enough.
-                        let _ = stream.try_write(TURNED_AWAY);
+                        let _ = stream.try_write(bounds.turned_away);
                         continue;
                     };
-                    let (context, open) = (Arc::clone(&context), open.clone());
+                    let (connection, open) = (serve(stream), open.clone());
                     connections.spawn(async move {
                         open.inc();
-                        connection::serve(&context, stream).await;
+                        connection.await;
                         open.dec();
                         drop(slot);
                     });
@@ -112,7 +148,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    finish(name, connections, limits.drain).await;
+    finish(name, connections, bounds.drain).await;
 }
 
 async fn finish(name: &'static str, mut connections: JoinSet<()>, within: Duration) {

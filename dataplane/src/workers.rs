@@ -12,7 +12,7 @@ use std::{
 use evhub_dispatch::{sender::Sender, worker};
 use evhub_journal::Journal;
 use evhub_lifecycle::{Drain, Trigger, channel};
-use evhub_routing::{Name, Processor};
+use evhub_routing::{EvhubName, Name, Processor};
 use tokio::{
     task::{self, JoinError, JoinSet},
     time::sleep,
@@ -78,10 +78,12 @@ impl<J: Journal> Workers<J> {
         let (stop, stopped) = channel();
         let assignment = worker::Assignment {
             journal: self.hub.journal.clone(),
+            producers: self.producers(&processor),
             processor: Arc::clone(&processor),
             progress: self.hub.board.of(&name),
             sender: self.sender.clone(),
             inbox: self.hub.inboxes.watch(&name),
+            resume: self.hub.resumes.watch(&name),
         };
         let ended = name.clone();
         let handle = self.tasks.spawn(async move {
@@ -89,6 +91,16 @@ impl<J: Journal> Workers<J> {
             ended
         });
         self.running.insert(name, Running { processor, stop, task: handle.id() });
+    }
+
+    /// What EvHub calls the Producers of a Processor, by their topics.
+    fn producers(&self, processor: &Processor) -> BTreeMap<String, EvhubName> {
+        let snapshot = self.hub.running();
+        let known = processor.routes.iter().filter_map(|route| {
+            let producer = snapshot.producers.get(&route.producer)?;
+            Some((route.topic.clone(), producer.evhub.clone()))
+        });
+        known.collect()
     }
 
     async fn ended(&mut self, ended: Result<Name, JoinError>) {

@@ -3,11 +3,18 @@
 
 mod surfaces {
     mod admin;
+    mod batch;
+    mod calls;
     mod dead;
+    mod evhub;
+    mod h2;
     mod log;
+    mod peers;
     mod publish;
     mod refuse;
+    mod refuse_calls;
     mod rig;
     mod serve;
+    mod tail;
     mod wire;
 }

@@ -42,6 +42,8 @@ pub struct Site {
 pub struct Ports {
     /// Publishing.
     pub http: u16,
+    /// Publishing over gRPC.
+    pub grpc: u16,
     /// Tools.
     pub api: u16,
     /// Readiness.
@@ -82,9 +84,8 @@ impl Site {
             .arg(self.folder.path().join("resources"))
             .arg("--data")
             .arg(&self.data);
-        for (flag, port) in
-            [("--http", self.ports.http), ("--api", self.ports.api), ("--admin", self.ports.admin)]
-        {
+        let Ports { http, grpc, api, admin } = self.ports;
+        for (flag, port) in [("--http", http), ("--grpc", grpc), ("--api", api), ("--admin", admin)] {
             command.arg(flag).arg(format!("127.0.0.1:{port}"));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().context("open the hub's log")?).stderr(log);
@@ -148,7 +149,7 @@ impl Ports {
             }
             bail!("find a free port")
         };
-        Ok(Self { http: next()?, api: next()?, admin: next()? })
+        Ok(Self { http: next()?, grpc: next()?, api: next()?, admin: next()? })
     }
 }
 

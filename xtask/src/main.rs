@@ -23,6 +23,7 @@ usage: cargo xtask <command>
 
   tidy   check what the compiler does not: imports, sizes, module docs, words, the tests that docs/delivery.md names
   test   check everything: format, tidy, build, clippy, tests, licences; installs the tools that are missing
+  tools  install the tools and peers that the tests need
   crds   write the CRD YAML anew from the Rust types
   help   this
 ";
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => root().and_then(|root| tidy::run(&root)),
         ["test"] => root().and_then(|root| test::run(&root)),
+        ["tools"] => root().and_then(|root| test::install(&root)),
         ["crds"] => root().and_then(|root| crds::run(&root)),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

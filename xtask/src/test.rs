@@ -33,8 +33,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         );
     }
     step("tools", || {
-        tools::strace()?;
-        tools::toolchain(root)?;
+        install(root)?;
         deny = tools::cargo_deny(root)?;
         Ok(())
     })?;
@@ -48,6 +47,13 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
     println!("\nall in all {}\n{tally}", seconds(started));
     outcome
+}
+
+/// Installs what the tests themselves need.
+pub(crate) fn install(root: &Path) -> Result<()> {
+    tools::strace()?;
+    tools::toolchain(root)?;
+    tools::python(root)
 }
 
 /// Says what is done, does it, and says how long it took or that it failed.

@@ -1,9 +1,10 @@
 //! What is remembered, and what is forgotten.
 
-use evhub_compile::{Egress, Settings, World, compile};
+use evhub_compile::{Apps, Compiled, Egress, Settings, World};
 use serde_json::json;
 
 use super::*;
+use crate::settle::settle;
 
 fn producer(file: &str, partitions: u32) -> Object {
     resource(Kind::Producer, file, json!({ "topic": { "partitions": partitions } }))
@@ -38,10 +39,11 @@ fn fresh() -> (tempfile::TempDir, Identities) {
 /// One round as `dev` makes it; the resources as they were told who they are.
 fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
     identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback };
+    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
     let world = World { settings, objects };
-    let compiled = compile(&world);
-    identities.save(&compiled).unwrap();
+    let settled = settle(&world, &identities.standing());
+    identities.save(&settled).unwrap();
+    let compiled = settled.compiled;
     let resources = world.objects.into_iter().filter_map(|object| match object {
         Object::Resource(resource) => Some(*resource),
         Object::Undecodable { .. } => None,
@@ -92,6 +94,55 @@ fn a_broken_file_forgets_nobody() {
     round(&mut identities, vec![broken("b")], 40);
     let (other, _) = round(&mut identities, vec![producer("a", 4)], 50);
     assert_ne!(before[0].uid, other[0].uid);
+}
+
+#[test]
+fn what_is_refused_or_broken_runs_on_as_it_was() {
+    let (_data, mut identities) = fresh();
+    let partitions = |compiled: &Compiled| {
+        let producer = compiled.snapshot.producers.get(&Name::new("shop", "orders"))?;
+        Some((producer.partitions, producer.uid.clone()))
+    };
+    let (_, first) = round(&mut identities, vec![producer("a", 0)], 10);
+    assert_eq!(partitions(&first), None, "nothing was ever accepted");
+    let (before, sound) = round(&mut identities, vec![producer("a", 4)], 20);
+    let stands = Some((4, before[0].uid.clone()));
+    assert_eq!(partitions(&sound), stands);
+    for bad in [producer("a", 0), producer("a", 2), broken("a")] {
+        let (_, compiled) = round(&mut identities, vec![bad], 30);
+        assert_eq!(partitions(&compiled), stands);
+        assert!(!compiled.is_sound(), "its author is told");
+        assert_eq!(compiled.verdicts.len(), 1, "{:?}", compiled.verdicts);
+    }
+    let (_, mended) = round(&mut identities, vec![producer("a", 8)], 40);
+    assert_eq!(partitions(&mended), Some((8, before[0].uid.clone())));
+    assert!(mended.is_sound());
+    let (_, gone) = round(&mut identities, vec![], 50);
+    assert_eq!(partitions(&gone), None, "what is removed does not stand");
+}
+
+#[test]
+fn a_processor_goes_on_while_its_producers_edit_is_refused() {
+    let (_data, mut identities) = fresh();
+    let processor = || {
+        let spec = json!({ "producers": [{ "name": "orders" }], "target": { "url": "http://127.0.0.1/" } });
+        resource(Kind::Processor, "b", spec)
+    };
+    for partitions in [4, 0] {
+        let (_, compiled) = round(&mut identities, vec![producer("a", partitions), processor()], 10);
+        assert_eq!(compiled.snapshot.processors.len(), 1);
+        let verdict = compiled.verdicts.iter().find(|verdict| verdict.kind == Some(Kind::Processor)).unwrap();
+        assert!(verdict.accepted && verdict.is_resolved(), "{verdict:?}");
+    }
+}
+
+#[test]
+fn what_stands_survives_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    round(&mut Identities::open(data.path()).unwrap(), vec![producer("a", 4)], 10);
+    let mut again = Identities::open(data.path()).unwrap();
+    let (_, compiled) = round(&mut again, vec![producer("a", 0)], 20);
+    assert_eq!(compiled.snapshot.producers[&Name::new("shop", "orders")].partitions, 4);
 }
 
 #[test]

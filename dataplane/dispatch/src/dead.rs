@@ -18,6 +18,8 @@ const STORY: &str = "evhub-dead-letter";
 pub enum Reason {
     /// Its last permitted attempt failed.
     MaxAttempts,
+    /// It failed, and its next attempt would have come later than its age allows.
+    MaxAge,
     /// The target's answer said that repeating is pointless.
     NotRetryable,
     /// Its record could not be read as an event.
@@ -26,6 +28,13 @@ pub enum Reason {
     PoisonEmpty,
     /// Its parked state could not be read.
     PoisonState,
+}
+
+impl Reason {
+    /// Whether there was nothing that could be sent.
+    pub const fn is_poison(self) -> bool {
+        matches!(self, Self::PoisonDecode | Self::PoisonEmpty | Self::PoisonState)
+    }
 }
 
 /// One failed attempt.

@@ -7,16 +7,20 @@
 //! - [`worker`]: a Processor's member of its group, from joining to leaving
 //! - [`protocol`]: who owns a partition, and what may be committed
 //! - [`outcome`]: what an answer means
+//! - [`wanted`]: which events are this Processor's, and which of them come later
+//! - [`pace`]: how fast a target is spoken to
 //! - [`sender`]: attempts on the wire
 //! - [`parked`], [`dead`]: parked deliveries and dead letters as records
 //! - [`progress`]: how a Processor is doing
 
 pub mod dead;
 pub mod outcome;
+pub mod pace;
 pub mod parked;
 pub mod progress;
 pub mod protocol;
 pub mod sender;
+pub mod wanted;
 pub mod worker;
 
-pub use progress::Progress;
+pub use progress::{Discard, Progress};

@@ -1,48 +1,133 @@
 //! What an answer means, and what happens next. Pure: this is the one place that decides *retry?* and *dead?*.
 
+mod retry_after;
+
 use std::time::Duration;
 
 use evhub_backoff::Backoff;
-use evhub_routing::{Growth, Retry};
+use evhub_routing::{Growth, OnExhausted, Policy, Retry};
 
-use crate::dead::Reason;
+pub use self::retry_after::read as read_retry_after;
+use crate::{dead::Reason, pace::Signal, progress::Discard};
 
 /// How an attempt ended at the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It answered with this status; a failing answer's text is kept.
-    Status(u16, String),
-    /// It did not answer: no connection, no time left, or no HTTP.
+    /// It answered with this HTTP status; a failing answer's text is kept.
+    Status {
+        /// The status.
+        status: u16,
+        /// What it said.
+        text: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It answered in EvHub's words: a code other than 0.
+    Refused {
+        /// The code.
+        code: i64,
+        /// What it said.
+        text: String,
+    },
+    /// It answered that the event is to be forgotten.
+    Cancelled,
+    /// It did not answer in time.
+    TimedOut(String),
+    /// It did not answer: no connection, or nothing that can be read.
     Failed(String),
     /// There was nothing to send: the record is not an event, or its parked state cannot be read.
     Poison(Reason, String),
 }
 
+/// What came before an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// Which attempt was answered, from 1.
+    pub attempt: u32,
+    /// How many of the earlier ones were throttled, and so do not count.
+    pub throttled: u32,
+    /// How long ago the first attempt began.
+    pub age: Duration,
+    /// How many attempts the event's publisher allows, if that was said.
+    pub allowed: Option<u32>,
+}
+
 /// What follows from an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The event is delivered.
     Delivered,
-    /// It will be attempted again, not before this long from now.
-    Retry(Duration),
-    /// It will not.
+    /// It will be attempted again.
+    Retry {
+        /// Not before this long from now.
+        wait: Duration,
+        /// Whether this attempt was throttled: it does not count.
+        throttled: bool,
+    },
+    /// It will not, and becomes a dead letter.
     Dead(Reason),
+    /// It will not, and the Processor delivers nothing more until somebody resumes it.
+    Suspend(Reason),
+    /// It will not, and nothing is left of it.
+    Discard(Discard),
 }
 
-/// Decides on the answer to the `attempt`-th attempt, from 1. `random` spreads the wait.
-pub fn decide(retry: &Retry, attempt: u32, answer: &Answer, random: u64) -> Outcome {
+/// Decides on an answer. `random` spreads the wait.
+pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Outcome {
+    let retry = &policy.retry;
+    let exhausted = |reason| match policy.on_exhausted {
+        OnExhausted::DeadLetter => Outcome::Dead(reason),
+        OnExhausted::Suspend => Outcome::Suspend(reason),
+        OnExhausted::Drop => Outcome::Discard(Discard::Exhausted),
+    };
     match answer {
-        Answer::Status(200..=299, _) => Outcome::Delivered,
-        Answer::Poison(reason, _) => Outcome::Dead(*reason),
-        Answer::Status(status, _) if !is_retryable(*status) => Outcome::Dead(Reason::NotRetryable),
-        _ if attempt >= retry.max_attempts => Outcome::Dead(Reason::MaxAttempts),
-        _ => Outcome::Retry(wait(retry, attempt, random)),
+        Answer::Status { status: 200..=299, .. } => return Outcome::Delivered,
+        Answer::Cancelled => return Outcome::Discard(Discard::Cancelled),
+        // Nobody can mend it by trying again, and whoever reads dead letters should see it.
+        Answer::Poison(reason, _) => return Outcome::Dead(*reason),
+        _ if !is_retryable(retry, answer) => return exhausted(Reason::NotRetryable),
+        _ => {}
+    }
+    let asked = asked(retry, answer);
+    let throttled = asked.is_some() && matches!(answer, Answer::Status { status: 429, .. });
+    let counted = tried.attempt.saturating_sub(tried.throttled);
+    let allowed = tried.allowed.map_or(retry.max_attempts, |allowed| allowed.min(retry.max_attempts));
+    if !throttled && counted >= allowed {
+        return exhausted(Reason::MaxAttempts);
+    }
+    let wait = wait(retry, counted, random).max(asked.unwrap_or_default());
+    if tried.age.saturating_add(wait) > retry.max_age {
+        return exhausted(Reason::MaxAge);
+    }
+    Outcome::Retry { wait, throttled }
+}
+
+/// The longest that a delivery of this policy is ever told to wait.
+pub fn longest_wait(retry: &Retry) -> Duration {
+    let backoff = &retry.backoff;
+    let jitter = 1.0 + f64::from(backoff.jitter_percent) / 100.0;
+    let asked = if retry.retry_after.honor { retry.retry_after.max } else { Duration::ZERO };
+    backoff.max.max(backoff.initial).mul_f64(jitter).max(asked)
+}
+
+/// Whether an answer says *not now* and not *never*.
+fn is_retryable(retry: &Retry, answer: &Answer) -> bool {
+    match answer {
+        Answer::Status { status, .. } => retry.retry_on.status(*status),
+        Answer::TimedOut(_) | Answer::Failed(_) => retry.retry_on.connection,
+        Answer::Refused { .. } => true,
+        Answer::Cancelled | Answer::Poison(..) => false,
     }
 }
 
-/// The statuses that say *not now* and not *never*.
-const fn is_retryable(status: u16) -> bool {
-    matches!(status, 404 | 408 | 425 | 429 | 500..=599)
+/// How long the target asked to be left alone, as far as that counts.
+fn asked(retry: &Retry, answer: &Answer) -> Option<Duration> {
+    match answer {
+        Answer::Status { retry_after, .. } if retry.retry_after.honor => {
+            retry_after.map(|asked| asked.min(retry.retry_after.max))
+        }
+        _ => None,
+    }
 }
 
 /// How long to wait after the `failures`-th failure.
@@ -50,6 +135,10 @@ fn wait(retry: &Retry, failures: u32, random: u64) -> Duration {
     let policy = &retry.backoff;
     let backoff = match policy.growth {
         Growth::Fixed => Backoff::fixed(policy.initial, policy.jitter_percent),
+        Growth::Linear => {
+            let grown = policy.initial.saturating_mul(failures.max(1)).min(policy.max);
+            Backoff::fixed(grown, policy.jitter_percent)
+        }
         Growth::Exponential { multiplier } => {
             Backoff::exponential(policy.initial, policy.max, multiplier, policy.jitter_percent)
         }
@@ -62,78 +151,47 @@ impl Answer {
     /// The status, if the target answered.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Status(status, _) => Some(*status),
-            Self::Failed(_) | Self::Poison(..) => None,
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
         }
     }
 
     /// What happened, in words.
     pub fn text(&self) -> String {
         match self {
-            Self::Status(status @ 300..=399, _) => {
+            Self::Status { status: status @ 300..=399, .. } => {
                 format!("the target answered {status}; redirects are not followed")
             }
-            Self::Status(status, text) if text.is_empty() => format!("the target answered {status}"),
-            Self::Status(status, text) => format!("the target answered {status}: {text}"),
-            Self::Failed(text) | Self::Poison(_, text) => text.clone(),
+            Self::Status { status, text, .. } if text.is_empty() => format!("the target answered {status}"),
+            Self::Status { status, text, .. } => format!("the target answered {status}: {text}"),
+            Self::Refused { code, text } if text.is_empty() => {
+                format!("the target answered with code {code}")
+            }
+            Self::Refused { code, text } => format!("the target answered with code {code}: {text}"),
+            Self::Cancelled => "the target cancelled the event".to_owned(),
+            Self::TimedOut(text) | Self::Failed(text) | Self::Poison(_, text) => text.clone(),
+        }
+    }
+
+    /// Whether the target itself is in trouble, and not just this event; `None` when it was not asked.
+    pub const fn is_trouble(&self) -> Option<bool> {
+        match self {
+            Self::Status { status, .. } => Some(*status >= 500),
+            Self::Refused { .. } | Self::Cancelled => Some(false),
+            Self::TimedOut(_) | Self::Failed(_) => Some(true),
+            Self::Poison(..) => None,
+        }
+    }
+
+    /// What it says of the target's load.
+    pub const fn signal(&self, took: Duration) -> Signal {
+        match self {
+            Self::Status { status: 429 | 503, .. } | Self::TimedOut(_) => Signal::Overloaded,
+            Self::Status { .. } | Self::Refused { .. } | Self::Cancelled => Signal::Answered(took),
+            Self::Failed(_) | Self::Poison(..) => Signal::Nothing,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use evhub_routing::{Backoff, Growth, Retry};
-    use proptest::prelude::*;
-
-    use super::{Answer, Outcome, decide};
-    use crate::dead::Reason;
-
-    fn retry(growth: Growth) -> Retry {
-        let (initial, max) = (Duration::from_millis(200), Duration::from_secs(2));
-        Retry { max_attempts: 3, backoff: Backoff { growth, initial, max, jitter_percent: 20 } }
-    }
-
-    #[track_caller]
-    fn check(attempt: u32, answer: &Answer, expected: &Outcome) {
-        let outcome = decide(&retry(Growth::Fixed), attempt, answer, u64::MAX / 2);
-        match (&outcome, expected) {
-            (Outcome::Retry(_), Outcome::Retry(_)) => {}
-            _ => assert_eq!(&outcome, expected),
-        }
-    }
-
-    #[test]
-    fn answers_and_what_follows() {
-        let retry = Outcome::Retry(Duration::ZERO);
-        for status in [200, 202, 204, 299] {
-            check(1, &Answer::Status(status, String::new()), &Outcome::Delivered);
-        }
-        for status in [404, 408, 425, 429, 500, 503, 599] {
-            check(1, &Answer::Status(status, String::new()), &retry);
-            check(2, &Answer::Status(status, String::new()), &retry);
-            check(3, &Answer::Status(status, String::new()), &Outcome::Dead(Reason::MaxAttempts));
-        }
-        for status in [301, 307, 400, 401, 403, 410, 422, 600] {
-            check(1, &Answer::Status(status, String::new()), &Outcome::Dead(Reason::NotRetryable));
-        }
-        check(1, &Answer::Failed("refused".into()), &retry);
-        check(3, &Answer::Failed("refused".into()), &Outcome::Dead(Reason::MaxAttempts));
-        let poison = Answer::Poison(Reason::PoisonDecode, "no event".into());
-        check(1, &poison, &Outcome::Dead(Reason::PoisonDecode));
-    }
-
-    proptest! {
-        #[test]
-        fn waits_stay_within_the_jitter_and_under_the_cap(attempt in 1u32..=1000, random: u64, fixed: bool) {
-            let growth = if fixed { Growth::Fixed } else { Growth::Exponential { multiplier: 2 } };
-            let retry = Retry { max_attempts: 1001, ..retry(growth) };
-            let base = if fixed { 200 } else { 200u64.saturating_mul(1 << (attempt - 1).min(40)).min(2000) };
-            let Outcome::Retry(wait) = decide(&retry, attempt, &Answer::Failed(String::new()), random) else {
-                return Err(TestCaseError::fail("not retried"));
-            };
-            prop_assert!(wait >= Duration::from_millis(base * 4 / 5) && wait <= Duration::from_millis(base * 6 / 5));
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,9 @@ const VERSION: u32 = 1;
 /// Tells parked deliveries from whatever else the topic may come to hold.
 const TAG: u8 = b'p';
 
+/// The instant that never comes: its Processor was suspended because of this delivery, and whoever loads it knows.
+pub const HELD: i64 = i64::MAX;
+
 /// A parked delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
@@ -33,8 +36,12 @@ pub struct Parked {
     pub attempts: u32,
     /// When the first of them began, in milliseconds since the Unix epoch.
     pub first_attempt: Option<i64>,
-    /// When the next may begin, likewise.
+    /// When the next may begin, likewise; [`HELD`] for one that waits for its Processor to be resumed.
     pub not_before: i64,
+    /// How many of the attempts were throttled, and so do not count.
+    pub throttled: u32,
+    /// What the target gave back with its latest failing answer, to be sent along with the next attempt.
+    pub pass_back: Option<Bytes>,
     /// The latest failures, oldest first.
     pub causes: Vec<Cause>,
     /// The event's own record.
@@ -53,9 +60,9 @@ pub enum Unreadable {
     /// It was written by another version.
     #[error("the record has version {0}, this one reads {VERSION}")]
     Version(u32),
-    /// The event's key does not read.
-    #[error("the event's key does not read")]
-    Key(#[source] base64::DecodeError),
+    /// The event's key, or what the target gave back, does not read.
+    #[error("the event's key or what its target gave back does not read")]
+    Base64(#[source] base64::DecodeError),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,12 +70,18 @@ pub enum Unreadable {
 struct Story {
     version: u32,
     behind: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    delay: bool,
     topic: String,
     offset: u64,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_attempt: Option<i64>,
     not_before: i64,
+    #[serde(skip_serializing_if = "is_zero", default)]
+    throttled: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass_back: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     causes: Vec<Cause>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,11 +95,14 @@ impl Parked {
         let story = Story {
             version: VERSION,
             behind: self.kind == Kind::Behind,
+            delay: self.kind == Kind::Delay,
             topic: self.topic,
             offset: self.offset,
             attempts: self.attempts,
             first_attempt: self.first_attempt,
             not_before: self.not_before,
+            throttled: self.throttled,
+            pass_back: self.pass_back.map(|bytes| BASE64.encode(bytes)),
             causes: self.causes,
             key: own.map(|own| BASE64.encode(own)),
         };
@@ -103,20 +119,35 @@ impl Parked {
         if story.version != VERSION {
             return Err(Unreadable::Version(story.version));
         }
-        let key = story.key.map(|key| BASE64.decode(key)).transpose().map_err(Unreadable::Key)?;
+        let bytes = |text: Option<String>| -> Result<Option<Bytes>, Unreadable> {
+            let bytes = text.map(|text| BASE64.decode(text)).transpose().map_err(Unreadable::Base64)?;
+            Ok(bytes.map(Bytes::from))
+        };
+        let key = bytes(story.key)?;
         let mut headers = record.headers.clone();
         headers.retain(|header| header.name != HEADER);
         Ok(Self {
-            kind: if story.behind { Kind::Behind } else { Kind::Retry },
+            kind: match (story.delay, story.behind) {
+                (true, _) => Kind::Delay,
+                (false, true) => Kind::Behind,
+                (false, false) => Kind::Retry,
+            },
             topic: story.topic,
             offset: story.offset,
             attempts: story.attempts,
             first_attempt: story.first_attempt,
             not_before: story.not_before,
+            throttled: story.throttled,
+            pass_back: bytes(story.pass_back)?,
             causes: story.causes,
-            event: Record { key: key.map(Bytes::from), value: record.value.clone(), headers },
+            event: Record { key, value: record.value.clone(), headers },
         })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The key of a `.state` record.
@@ -158,19 +189,22 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_parked_reads_back(
-            (behind, attempts, offset, first, not_before) in any::<(bool, u32, u64, Option<i64>, i64)>(),
+            (kind, attempts, offset, first, not_before) in any::<(u8, u32, u64, Option<i64>, i64)>(),
+            (throttled, pass_back) in (any::<u32>(), prop::option::of(bytes())),
             (topic, text) in (".{0,20}", ".{0,20}"),
             (key, value) in (prop::option::of(bytes()), bytes()),
             headers in prop::collection::vec(("[a-z_]{1,9}", bytes()), 0..4),
         ) {
             let headers = headers.into_iter().map(|(name, value)| Header { name, value }).collect();
             let parked = Parked {
-                kind: if behind { Kind::Behind } else { Kind::Retry },
+                kind: [Kind::Behind, Kind::Retry, Kind::Delay][usize::from(kind % 3)],
                 topic,
                 offset,
                 attempts,
                 first_attempt: first,
                 not_before,
+                throttled,
+                pass_back,
                 causes: vec![Cause { attempt: attempts, time: not_before, status: Some(503), text }],
                 event: Record { key, value: Some(value), headers },
             };

@@ -7,10 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 pub struct Progress {
     /// Every partition assigned here has its start committed and its claim acknowledged, and there is at least one.
     pub listening: AtomicBool,
+    /// The Processor delivers nothing: an event was exhausted and its author wants it resumed by hand.
+    pub suspended: AtomicBool,
+    /// The target's breaker is not closed: it is spoken to little or not at all.
+    pub breaker_open: AtomicBool,
     /// Gauge: attempts under way.
     pub in_flight: AtomicU64,
     /// Gauge: deliveries parked.
     pub parked: AtomicU64,
+    /// Gauge: the bytes of their events.
+    pub parked_bytes: AtomicU64,
+    /// Gauge: how many attempts may be under way, as the target bears.
+    pub concurrency: AtomicU64,
     /// Gauge: records received and not yet resolved.
     pub unresolved: AtomicU64,
     /// Counter: attempts started.
@@ -19,6 +27,14 @@ pub struct Progress {
     pub delivered: AtomicU64,
     /// Counter: failed attempts that will be repeated.
     pub retried: AtomicU64,
+    /// Counter: those of them that were throttled, and so do not count.
+    pub throttled: AtomicU64,
+    /// Counter: events parked because they asked for a delay.
+    pub delayed: AtomicU64,
+    /// Counter: events that asked for delays, none of them this Processor's, and were delivered at once.
+    pub undelayed: AtomicU64,
+    /// Counters: events that were not delivered and left nothing behind, by [`Discard`].
+    discarded: [AtomicU64; Discard::ALL.len()],
     /// Counter: dead letters written.
     pub dead_lettered: AtomicU64,
     /// Counter: records that could not be read as events or as parked state.
@@ -35,6 +51,41 @@ pub struct Progress {
     pub last_delivery: AtomicI64,
 }
 
+/// Why an event was not delivered, although nothing failed that somebody would look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Discard {
+    /// It has none of the tags that the filter wants.
+    Tags,
+    /// It is of no type that the filter wants.
+    Type,
+    /// The filter's expression is not true of it.
+    Expression,
+    /// The filter's expression cannot be evaluated on it: a field is missing, or is not what it should be.
+    Unclear,
+    /// It was exhausted, and its Processor drops such events.
+    Exhausted,
+    /// The target cancelled it.
+    Cancelled,
+}
+
+impl Discard {
+    /// All there are, in the order of their values.
+    pub const ALL: [Self; 6] =
+        [Self::Tags, Self::Type, Self::Expression, Self::Unclear, Self::Exhausted, Self::Cancelled];
+
+    /// The stable word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tags => "tags",
+            Self::Type => "type",
+            Self::Expression => "expression",
+            Self::Unclear => "unclear",
+            Self::Exhausted => "exhausted",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 impl Progress {
     /// Adds to a counter or gauge.
     pub fn add(counter: &AtomicU64, n: u64) {
@@ -44,9 +95,23 @@ impl Progress {
     /// The member left its group, or lost it: nothing is owned any more.
     pub fn left(&self) {
         self.listening.store(false, Relaxed);
-        for gauge in [&self.in_flight, &self.parked, &self.unresolved] {
+        for flag in [&self.suspended, &self.breaker_open] {
+            flag.store(false, Relaxed);
+        }
+        for gauge in [&self.in_flight, &self.parked, &self.parked_bytes, &self.concurrency, &self.unresolved]
+        {
             gauge.store(0, Relaxed);
         }
+    }
+
+    /// An event was discarded.
+    pub fn discard(&self, why: Discard) {
+        Self::add(&self.discarded[why as usize], 1);
+    }
+
+    /// How many events were discarded for this reason.
+    pub fn discarded(&self, why: Discard) -> u64 {
+        Self::get(&self.discarded[why as usize])
     }
 
     /// Reads a counter or gauge.

@@ -1,10 +1,18 @@
 //! Attempts on the wire: one request to the target, and what it answered. I/O.
+//!
+//! - [`evhub`]: EvHub's dispatch request and answer
+
+pub mod evhub;
 
 use std::{fmt::Write, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use evhub_event::Event;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use evhub_routing::{EvhubName, Protocol, Target};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -13,12 +21,17 @@ use hyper_util::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::outcome::Answer;
+use crate::{
+    outcome::{Answer, read_retry_after},
+    pace::{Endpoint, Endpoints},
+};
 
 /// As much of a failing answer as is kept with its cause.
 const KEPT: usize = 1 << 10;
 /// As much of an answer as is read, so that its connection can be used again.
 const READ: usize = 64 << 10;
+/// As much as is read of an answer that decides by its body.
+const ANSWER: usize = 1 << 20;
 /// How long a delivered answer's body may take before its connection is given up: the outcome is known already.
 const TAIL: Duration = Duration::from_secs(1);
 
@@ -37,10 +50,35 @@ pub struct Identity<'a> {
     pub generation: i64,
 }
 
+/// What is delivered.
+#[derive(Clone, Debug)]
+pub struct Delivery<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// Its tags.
+    pub tags: &'a [String],
+    /// The Producer it came from.
+    pub producer: &'a EvhubName,
+    /// What the target gave back with its latest failing answer.
+    pub pass_back: Option<&'a Bytes>,
+    /// What the attempt says of itself.
+    pub identity: Identity<'a>,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The answer.
+    pub answer: Answer,
+    /// What the target wants back with the next attempt.
+    pub pass_back: Option<Bytes>,
+}
+
 /// Sends attempts over HTTP; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
     client: Client<HttpConnector, Full<Bytes>>,
+    endpoints: Endpoints,
 }
 
 impl Default for Sender {
@@ -51,54 +89,91 @@ impl Default for Sender {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Self { client }
+        Self { client, endpoints: Endpoints::default() }
     }
 }
 
 impl Sender {
-    /// Makes one attempt. Never takes longer than `timeout`, and whatever the target does is an answer.
-    pub async fn attempt(
-        &self,
-        url: &http::Uri,
-        event: &Event,
-        identity: &Identity<'_>,
-        timeout: Duration,
-    ) -> Answer {
+    /// What is known of a target by everybody who speaks to it.
+    pub fn endpoint(&self, target: &Target) -> Endpoint {
+        self.endpoints.of(&target.url.to_string(), std::time::Instant::now())
+    }
+
+    /// Makes one attempt. The time covers everything, from connecting to the last byte that is read.
+    pub async fn attempt(&self, target: &Target, delivery: &Delivery<'_>, timeout: Duration) -> Reply {
+        if matches!(target.protocol, Protocol::EvHubGrpc | Protocol::Stream) {
+            // Compile accepts no such target; a snapshot that has one all the same must not be delivered in another form.
+            return Answer::Failed("this version does not speak the target's protocol".to_owned()).into();
+        }
         let deadline = Instant::now() + timeout;
-        let request = match request(url, event, identity) {
+        let late = || Answer::TimedOut(format!("no answer within {timeout:?}"));
+        let request = match request(target, delivery) {
             Ok(request) => request,
-            Err(error) => return Answer::Failed(format!("cannot build the request: {error}")),
+            Err(error) => return Answer::Failed(format!("cannot build the request: {error}")).into(),
         };
         let response = match timeout_at(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Answer::Failed(chain(&error)),
-            Err(_) => return Answer::Failed(format!("no answer within {timeout:?}")),
+            Ok(Err(error)) => return Answer::Failed(chain(&error)).into(),
+            Err(_) => return late().into(),
         };
-        let status = response.status().as_u16();
-        if response.status().is_success() {
-            let deadline = deadline.min(Instant::now() + TAIL);
-            // The status is the outcome; the body is read only to get its connection back.
-            let _ = timeout_at(deadline, read(response, 0)).await;
-            return Answer::Status(status, String::new());
+        if target.protocol == Protocol::EvHubHttp {
+            let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+            return match timeout_at(deadline, read(response, ANSWER + 1, ANSWER + 1)).await {
+                Ok(body) if body.len() > ANSWER => {
+                    Answer::Failed(format!("an answer of more than {ANSWER} bytes")).into()
+                }
+                Ok(body) => evhub::understand(status, retry_after, &body),
+                Err(_) => late().into(),
+            };
         }
-        match timeout_at(deadline, read(response, KEPT)).await {
-            Ok(text) => Answer::Status(status, text),
-            Err(_) => Answer::Status(status, format!("(the answer's body took longer than {timeout:?})")),
-        }
+        judge_by_status(response, deadline, timeout).await.into()
     }
 }
 
-fn request(
-    url: &http::Uri,
-    event: &Event,
-    identity: &Identity<'_>,
-) -> Result<Request<Full<Bytes>>, http::Error> {
-    let (mut headers, body) = evhub_event::http::encode(event);
-    identify(&mut headers, identity);
-    trace(&mut headers, event);
-    let mut request = Request::builder().method(Method::POST).uri(url.clone()).body(Full::new(body))?;
+/// The status is the outcome; a body is read only to get its connection back, and to tell why.
+async fn judge_by_status(response: Response<Incoming>, deadline: Instant, timeout: Duration) -> Answer {
+    let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+    if response.status().is_success() {
+        let deadline = deadline.min(Instant::now() + TAIL);
+        let _ = timeout_at(deadline, read(response, 0, READ)).await;
+        return Answer::Status { status, text: String::new(), retry_after };
+    }
+    let text = match timeout_at(deadline, read(response, KEPT, READ)).await {
+        Ok(body) => printable(&body),
+        Err(_) => format!("(the answer's body took longer than {timeout:?})"),
+    };
+    Answer::Status { status, text, retry_after }
+}
+
+fn request(target: &Target, delivery: &Delivery<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
+    let (mut headers, body) = content(target.protocol, delivery);
+    identify(&mut headers, &delivery.identity);
+    trace(&mut headers, delivery.event);
+    for (name, value) in &target.headers {
+        headers.insert(name, value.clone());
+    }
+    let mut request =
+        Request::builder().method(Method::POST).uri(target.url.clone()).body(Full::new(body))?;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// The event as its target wants it.
+fn content(protocol: Protocol, delivery: &Delivery<'_>) -> (HeaderMap, Bytes) {
+    let event = delivery.event;
+    let typed = |content_type: Option<&str>, body: Bytes| {
+        let value = content_type.and_then(|value| HeaderValue::from_str(value).ok());
+        (value.into_iter().map(|value| (CONTENT_TYPE, value)).collect(), body)
+    };
+    match protocol {
+        Protocol::CloudEventsStructured => {
+            let body = Bytes::from(evhub_event::json::to_string(event));
+            typed(Some("application/cloudevents+json; charset=utf-8"), body)
+        }
+        Protocol::Raw => typed(event.datacontenttype.as_deref(), event.data.clone().unwrap_or_default()),
+        Protocol::EvHubHttp => typed(Some("application/json"), evhub::request(delivery)),
+        Protocol::CloudEvents | Protocol::EvHubGrpc | Protocol::Stream => evhub_event::http::encode(event),
+    }
 }
 
 fn identify(headers: &mut HeaderMap, identity: &Identity<'_>) {
@@ -124,19 +199,24 @@ fn trace(headers: &mut HeaderMap, event: &Event) {
     }
 }
 
-/// Reads an answer's body up to [`READ`] and keeps the first bytes of it as text.
-async fn read(response: Response<Incoming>, keep: usize) -> String {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    read_retry_after(value, jiff::Timestamp::now().as_millisecond())
+}
+
+/// Reads an answer's body up to `most` bytes and keeps the first `keep` of them.
+async fn read(response: Response<Incoming>, keep: usize, most: usize) -> Bytes {
     let mut body = response.into_body();
     let (mut kept, mut seen) = (BytesMut::new(), 0);
     while let Some(Ok(frame)) = body.frame().await {
         let Some(data) = frame.data_ref() else { continue };
         seen += data.len();
         kept.extend_from_slice(&data[..data.len().min(keep.saturating_sub(kept.len()))]);
-        if seen >= READ {
+        if seen >= most {
             break;
         }
     }
-    printable(&kept)
+    kept.freeze()
 }
 
 /// A stranger's text made fit for logs, terminals and dead letters.
@@ -158,3 +238,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, pass_back: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

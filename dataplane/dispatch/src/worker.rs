@@ -3,16 +3,17 @@
 //! One task owns the member, every partition that it was given, and all that is under way for them. So nothing is
 //! shared and nothing is locked; concurrency is a number of futures, not of tasks. Only this task commits.
 
+mod gate;
 mod member;
 mod shared;
 mod slot;
 mod takeover;
 mod task;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
-use evhub_routing::Processor;
+use evhub_routing::{EvhubName, Processor};
 use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
@@ -30,12 +31,16 @@ pub struct Assignment<J> {
     pub journal: J,
     /// The Processor.
     pub processor: Arc<Processor>,
+    /// What EvHub's clients call the Producer of each of its topics.
+    pub producers: BTreeMap<String, EvhubName>,
     /// Where its figures go.
     pub progress: Arc<Progress>,
     /// How attempts are made.
     pub sender: Sender,
     /// Turns true when the Processor's inbox topic is made.
     pub inbox: watch::Receiver<bool>,
+    /// Changes each time that somebody wants the Processor, should it be suspended, to go on.
+    pub resume: watch::Receiver<u64>,
 }
 
 /// How long to wait before joining again after the log failed us.
@@ -51,6 +56,7 @@ impl Drop for Left {
 
 /// Works until told to stop, then finishes what is under way, commits, and leaves.
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
+    let mut resume = assignment.resume.clone();
     let shared = Arc::new(Shared::new(assignment));
     // However this ends, by a panic as well, nothing is under way any more and nobody listens.
     let _left = Left(Arc::clone(&shared.progress));
@@ -58,7 +64,7 @@ pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output
     let stop = stop.shared();
     loop {
         let exit = match Member::join(Arc::clone(&shared)).await {
-            Ok(member) => member.work(stop.clone()).await,
+            Ok(member) => member.work(stop.clone(), &mut resume).await,
             Err(error) => Exit::Failed(error.to_string()),
         };
         shared.progress.left();

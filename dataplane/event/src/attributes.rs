@@ -97,7 +97,8 @@ fn check_filled(name: &str, value: &str) -> Result<(), Invalid> {
     check_text(name, value)
 }
 
-fn check_text(name: &str, value: &str) -> Result<(), Invalid> {
+/// Holds any value against the rules for text.
+pub(crate) fn check_text(name: &str, value: &str) -> Result<(), Invalid> {
     if value.len() > MAX_VALUE {
         let detail = format!("the attribute {name} has {} bytes; {MAX_VALUE} are allowed", value.len());
         return Err(Invalid::new(Reason::AttributeTooLong, name, detail));

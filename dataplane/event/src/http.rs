@@ -1,14 +1,16 @@
 //! The CloudEvents HTTP binding: an event as a request's headers and body. Pure.
 //!
-//! Read: binary mode, structured mode in JSON, and *plain* requests, which know nothing of CloudEvents. Written: binary
-//! mode. Which mode a request is in, and what a publisher may not set, is decided here; each mode has its own file.
+//! Read: binary mode, structured mode in JSON, batches of it, and *plain* requests, which know nothing of CloudEvents.
+//! Written: binary mode. Which mode a request is in, and what a publisher may not set, is decided here; each mode has its
+//! own file.
 
 use ::http::{HeaderMap, header::CONTENT_TYPE};
 use bytes::Bytes;
 
 use crate::{
-    Event,
-    attributes::{RESERVED_PREFIX, media},
+    Controls, Event,
+    attributes::media::{self, Format},
+    controls,
     invalid::{Invalid, Reason},
     json,
 };
@@ -22,24 +24,76 @@ pub use plain::Plain;
 /// Heads the headers that carry attributes.
 const PREFIX: &str = "ce-";
 
-/// Headers that stand for controls which are not taken yet. Ignoring one would deliver at once what should wait.
-const CONTROLS: [&str; 5] =
-    ["Evhub-Delay", "Evhub-Deliver-At", "Evhub-Tags", "Evhub-Delay-Keys", "Idempotency-Key"];
-
-/// Reads the event of a request. A plain request gets its attributes from `plain`, which the other modes ignore.
-pub fn decode(headers: &HeaderMap, body: Bytes, plain: &Plain<'_>) -> Result<Event, Invalid> {
-    refuse_control_headers(headers)?;
+/// Reads the event of a request, and what is to be done with it. A plain request gets its attributes from `plain`, which
+/// the other modes ignore.
+pub fn decode(headers: &HeaderMap, body: Bytes, plain: &Plain<'_>) -> Result<(Event, Controls), Invalid> {
+    let aliases = aliases(headers)?;
     let content_type = content_type(headers)?;
     let attribute = headers.keys().find(|name| name.as_str().starts_with(PREFIX));
     let structured = content_type.map_or(Ok(false), media::is_structured)?;
-    let event = match (structured, attribute) {
+    let mut event = match (structured, attribute) {
         (true, Some(name)) => return Err(ambiguous(name.as_str())),
         (true, None) => json::decode(&body)?,
         (false, Some(_)) => binary::decode(headers, content_type, body)?,
         (false, None) => plain.event(content_type, body)?,
     };
-    refuse_controls(&event)?;
-    Ok(event)
+    for (name, value) in aliases {
+        if event.extension(name).is_some() {
+            return Err(crate::attributes::duplicate(name));
+        }
+        event.extensions.push((name.to_owned(), value.to_owned()));
+    }
+    let controls = Controls::take(&mut event)?;
+    Ok((event, controls))
+}
+
+/// Whether the body says that it is a batch.
+pub fn is_batch(headers: &HeaderMap) -> bool {
+    let format = |content_type| media::format(content_type).ok().flatten();
+    content_type(headers).ok().flatten().and_then(format) == Some(Format::Batch)
+}
+
+/// Reads the events of a batch, at most so many: all of them, or what is wrong with the first bad one.
+pub fn decode_batch(
+    headers: &HeaderMap,
+    body: &Bytes,
+    most: usize,
+) -> Result<Vec<(Event, Controls)>, Invalid> {
+    for name in headers.keys().map(http::HeaderName::as_str) {
+        if name.starts_with(PREFIX) {
+            return Err(ambiguous(name));
+        }
+        if controls::alias(name).is_some() {
+            let detail =
+                format!("the header {name} is for single events; each event of a batch has its own controls");
+            return Err(Invalid::new(Reason::InvalidHeader, name, detail));
+        }
+    }
+    let one = |(index, text): (usize, Bytes)| {
+        let read = json::decode(&text).and_then(|mut event| {
+            let controls = Controls::take(&mut event)?;
+            Ok((event, controls))
+        });
+        read.map_err(|invalid| invalid.within(index))
+    };
+    json::split(body, most)?.into_iter().enumerate().map(one).collect()
+}
+
+/// The controls that headers stand for, as extensions.
+fn aliases(headers: &HeaderMap) -> Result<Vec<(&'static str, &str)>, Invalid> {
+    let mut aliases = Vec::new();
+    for (header, value) in headers {
+        let Some(name) = controls::alias(header.as_str()).transpose()? else { continue };
+        let problem = |what| {
+            let header = header.as_str();
+            Invalid::new(Reason::InvalidHeader, header, format!("the header {header} {what}"))
+        };
+        if aliases.iter().any(|(known, _)| *known == name) {
+            return Err(problem("is given more than once"));
+        }
+        aliases.push((name, value.to_str().map_err(|_| problem("may contain ASCII only"))?));
+    }
+    Ok(aliases)
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
@@ -51,20 +105,6 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
     }
     let text = value.to_str().map_err(|_| problem("the header content-type may contain ASCII only"))?;
     Ok(Some(text.trim()).filter(|text| !text.is_empty()))
-}
-
-fn refuse_control_headers(headers: &HeaderMap) -> Result<(), Invalid> {
-    CONTROLS.iter().find(|name| headers.contains_key(**name)).map_or(Ok(()), |name| Err(reserved(name)))
-}
-
-fn refuse_controls(event: &Event) -> Result<(), Invalid> {
-    let control = event.extensions.iter().find(|(name, _)| name.starts_with(RESERVED_PREFIX));
-    control.map_or(Ok(()), |(name, _)| Err(reserved(name)))
-}
-
-fn reserved(name: &str) -> Invalid {
-    let detail = format!("{name} is reserved for the hub and not supported by this version; leave it out");
-    Invalid::new(Reason::ReservedAttribute, name, detail)
 }
 
 fn ambiguous(header: &str) -> Invalid {

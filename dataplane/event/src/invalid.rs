@@ -26,10 +26,16 @@ pub enum Reason {
     AmbiguousMode,
     /// An attribute value over [`crate::attributes::MAX_VALUE`].
     AttributeTooLong,
+    /// A batch of more events than are taken at once.
+    BatchTooLarge,
     /// An attribute given twice.
     DuplicateAttribute,
+    /// A control that names one key twice.
+    DuplicateKey,
     /// An attribute that may be left out but not be empty.
     EmptyAttribute,
+    /// A batch without events.
+    EmptyBatch,
     /// Structured mode without a body.
     EmptyBody,
     /// An attribute name that the specification does not allow.
@@ -40,6 +46,8 @@ pub enum Reason {
     InvalidBase64,
     /// A character that no attribute may contain.
     InvalidCharacter,
+    /// A control whose value makes no sense.
+    InvalidControl,
     /// A header that cannot be read.
     InvalidHeader,
     /// A body that is not one JSON object.
@@ -74,6 +82,13 @@ impl Invalid {
         Self { reason, field: Some(field), detail: detail.into() }
     }
 
+    /// The same finding, of the event at this index of a batch.
+    #[must_use]
+    pub fn within(self, index: usize) -> Self {
+        let field = self.field.map_or_else(|| format!("[{index}]"), |field| format!("[{index}].{field}"));
+        Self::new(self.reason, field, format!("event {index} of the batch: {}", self.detail))
+    }
+
     /// A finding about the whole.
     pub fn whole(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, field: None, detail: detail.into() }
@@ -87,13 +102,17 @@ impl Reason {
             Self::AmbiguousData => "AMBIGUOUS_DATA",
             Self::AmbiguousMode => "AMBIGUOUS_MODE",
             Self::AttributeTooLong => "ATTRIBUTE_TOO_LONG",
+            Self::BatchTooLarge => "BATCH_TOO_LARGE",
             Self::DuplicateAttribute => "DUPLICATE_ATTRIBUTE",
+            Self::DuplicateKey => "DUPLICATE_KEY",
             Self::EmptyAttribute => "EMPTY_ATTRIBUTE",
+            Self::EmptyBatch => "EMPTY_BATCH",
             Self::EmptyBody => "EMPTY_BODY",
             Self::InvalidAttributeName => "INVALID_ATTRIBUTE_NAME",
             Self::InvalidAttributeType => "INVALID_ATTRIBUTE_TYPE",
             Self::InvalidBase64 => "INVALID_BASE64",
             Self::InvalidCharacter => "INVALID_CHARACTER",
+            Self::InvalidControl => "INVALID_CONTROL",
             Self::InvalidHeader => "INVALID_HEADER",
             Self::InvalidJson => "INVALID_JSON",
             Self::InvalidMediaType => "INVALID_MEDIA_TYPE",
@@ -112,7 +131,7 @@ impl Reason {
     /// The HTTP status that goes with it.
     pub const fn status(self) -> u16 {
         match self {
-            Self::AttributeTooLong => 413,
+            Self::AttributeTooLong | Self::BatchTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             _ => 400,
         }

@@ -1,4 +1,4 @@
-//! The CloudEvents JSON format: a whole event as one JSON object. Pure.
+//! The CloudEvents JSON format: a whole event as one JSON object, a batch as an array of them. Pure.
 //!
 //! Written so that reading gives the same event back, data byte for byte: JSON goes in as it is where it fits, text as
 //! a string, and everything else as base64. JSON data is never taken apart; it is a piece of the body from start to end.
@@ -7,10 +7,12 @@ use ::serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{Event, draft::SPECVERSION};
 
+mod batch;
 mod data;
 mod decode;
 mod envelope;
 
+pub use batch::{MAX_EVENTS, split};
 pub use decode::decode;
 
 /// How deep JSON may be nested: the envelope and what lies in it.

@@ -6,12 +6,15 @@
 //!
 //! - [`event`]: the event and what can be asked of it
 //! - [`attributes`]: the rules that its attributes obey
+//! - [`controls`]: what a publisher may set beside the event
 //! - [`invalid`]: why something is not an event
 //! - [`http`], [`json`], [`kafka`]: the CloudEvents forms that are read and written
 //! - [`record`]: keys, values and headers, as stored in the log
 
 pub mod attributes;
+pub mod controls;
 mod draft;
+mod duration;
 pub mod event;
 pub mod http;
 pub mod invalid;
@@ -19,6 +22,7 @@ pub mod json;
 pub mod kafka;
 pub mod record;
 
+pub use controls::Controls;
 pub use event::Event;
 pub use invalid::{Invalid, Reason};
 pub use record::{Header, Record};

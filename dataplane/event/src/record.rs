@@ -2,6 +2,21 @@
 
 use bytes::Bytes;
 
+/// The record header that holds an event's tags, as `a,b`: what a filter by tags looks at. Ours, like every header that
+/// begins `evhub-`: it controls how the event is handled here and is no part of the event.
+pub const TAGS: &str = "evhub-tags";
+
+/// The record header that holds an event's delays for Processors with a `delayKey`, as `reminder=10m,escalate=1h`.
+pub const DELAY_KEYS: &str = "evhub-delay-keys";
+
+/// The record header that holds how many attempts the event gets at most, as a decimal number. A Processor that allows
+/// fewer gives fewer.
+pub const MAX_ATTEMPTS: &str = "evhub-max-attempts";
+
+/// The record header that holds how long one attempt may take at most, as a duration such as `2s`. A Processor that
+/// allows less gives less.
+pub const TIMEOUT: &str = "evhub-timeout";
+
 /// The header that says which Processor a record is for, by its uid: a redriven event's.
 pub const PROCESSOR_UID: &str = "evhub-processor-uid";
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use evhub_event::{
-    Event,
+    Event, Header,
     http::{Plain, decode, encode},
     json,
 };
@@ -31,12 +31,14 @@ fn check(case: &str) -> Result<(), String> {
     let (request, expected) = case.trim_end().rsplit_once("=> ").expect("every case has an expectation");
     let request = read(request);
     let found = match decode(&request.headers, request.body, &PLAIN) {
-        Ok(mut event) => {
+        Ok((mut event, controls)) => {
             if event.source == PLAIN.source {
                 assert_eq!(event.id.len(), 36, "a UUID");
                 "ID".clone_into(&mut event.id);
             }
-            json::to_string(&event)
+            let control =
+                |header: Header| format!(" {}={}", header.name, String::from_utf8_lossy(&header.value));
+            json::to_string(&event) + &controls.headers().map(control).collect::<String>()
         }
         Err(invalid) => {
             assert!(
@@ -135,7 +137,7 @@ fn attributes_are_counted_before_they_are_kept() {
         headers.extend((0..extensions).map(|n| header(&format!("ce-x{n}: y"))));
         decode(&headers, Bytes::new(), &PLAIN)
     };
-    assert_eq!(with(60).expect("64 attributes").extensions.len(), 60);
+    assert_eq!(with(60).expect("64 attributes").0.extensions.len(), 60);
     for many in [61, 1000] {
         assert_eq!(with(many).unwrap_err().reason.word(), "TOO_MANY_ATTRIBUTES");
     }
@@ -172,7 +174,7 @@ fn whatever_is_repeated_of_a_request_is_short() {
 #[test]
 fn a_plain_request_says_its_attributes_beside_the_body() {
     let plain = Plain { kind: Some("order.paid"), subject: Some("de/ü"), key: Some("k 1"), ..PLAIN };
-    let event = decode(&HeaderMap::new(), Bytes::from_static(b"x"), &plain).unwrap();
+    let (event, _) = decode(&HeaderMap::new(), Bytes::from_static(b"x"), &plain).unwrap();
     assert_eq!((event.kind.as_str(), event.subject.as_deref()), ("order.paid", Some("de/ü")));
     assert_eq!(event.partition_key(), Some("k 1"));
     for (plain, reason, field) in [
@@ -184,7 +186,7 @@ fn a_plain_request_says_its_attributes_beside_the_body() {
         assert_eq!((invalid.reason.word(), invalid.field.as_deref()), (reason, Some(field)));
     }
     // Other modes say their own.
-    let event = decode(&binary(), Bytes::new(), &plain).unwrap();
+    let (event, _) = decode(&binary(), Bytes::new(), &plain).unwrap();
     assert_eq!((event.kind.as_str(), event.subject, event.extensions.len()), ("t", None, 0));
 }
 

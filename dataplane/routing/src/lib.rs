@@ -2,10 +2,25 @@
 //!
 //! In: nothing; these are values. Out: [`Snapshot`], complete and consistent, made by `compile` and run by the
 //! dataplane. Values here are `Eq`, so that a change is a difference; they know neither Kubernetes nor any log.
+//!
+//! - [`filter`]: which events a Processor receives
+//! - [`target`]: where deliveries go
+//! - [`policy`]: how they are made
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+pub mod filter;
+pub mod policy;
+pub mod target;
 
-use serde::Serialize;
+pub use filter::{Cel, Filter, TypePattern, Unclear};
+pub use policy::{
+    Backoff, Growth, GrpcCode, OnExhausted, Order, Policy, RateLimit, Retry, RetryAfter, RetryOn,
+    StatusPattern,
+};
+pub use target::{Protocol, Target, Tls};
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 /// The total order of snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,12 +60,31 @@ pub struct Producer {
     pub name: Name,
     /// Its identity, which a new Producer of the same name does not share.
     pub uid: String,
+    /// How EvHub's clients call it; no other Producer of the hub is called so.
+    pub evhub: EvhubName,
     /// The topic that holds its events.
     pub topic: String,
     /// How many partitions that topic has.
     pub partitions: u32,
     /// The largest event it takes: attributes and data, in bytes.
     pub event_bytes: usize,
+    /// How many events one batch may have.
+    pub batch_events: usize,
+    /// The largest body of a batch, in bytes.
+    pub batch_bytes: usize,
+    /// How many events a second each dataplane lets in; `None` is as many as come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u32>,
+}
+
+/// How EvHub's clients call a Producer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EvhubName {
+    /// The application.
+    pub app_id: String,
+    /// The topic.
+    pub topic_id: String,
 }
 
 /// A service that receives events.
@@ -79,12 +113,21 @@ pub struct Processor {
     pub partitions: u32,
     /// The largest event of any of its Producers, in bytes.
     pub event_bytes: usize,
+    /// Which events it receives; `None` is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// Which of an event's delays by key is this Processor's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_key: Option<String>,
     /// Where deliveries go.
     pub target: Target,
     /// How deliveries are made.
     pub policy: Policy,
     /// Where a partition without a committed offset begins.
     pub start: Start,
+    /// Whether its author wants nothing delivered for now; backlog and offsets are kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
 }
 
 /// One Producer's events to one Processor.
@@ -97,95 +140,6 @@ pub struct Route {
     pub topic: String,
 }
 
-/// Where deliveries go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// An absolute `http` URL.
-    #[serde(serialize_with = "display")]
-    pub url: http::Uri,
-    /// How to speak to it.
-    pub protocol: Protocol,
-    /// How long one attempt may take, from connecting to the last byte of the answer.
-    pub timeout: Duration,
-}
-
-/// How to speak to a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Protocol {
-    /// CloudEvents over HTTP, binary mode.
-    CloudEvents,
-}
-
-/// How deliveries are made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Policy {
-    /// What order is kept.
-    pub order: Order,
-    /// How many attempts may be under way at once.
-    pub max_in_flight: u32,
-    /// How many deliveries may be parked before intake stops.
-    pub max_parked: u32,
-    /// When and how often to try again.
-    pub retry: Retry,
-    /// What happens to an event that will not be tried again.
-    pub on_exhausted: OnExhausted,
-}
-
-/// What order is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Order {
-    /// None: every event flows by itself.
-    None,
-    /// Events of one key are delivered one after the other.
-    Key,
-}
-
-/// When and how often to try again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How many attempts an event gets; the first one counts.
-    pub max_attempts: u32,
-    /// How long to wait before each further attempt.
-    pub backoff: Backoff,
-}
-
-/// How long to wait before the next attempt. Checked when compiled: `initial` is positive and at most `max`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Backoff {
-    /// How the wait grows.
-    pub growth: Growth,
-    /// The wait after the first failure.
-    pub initial: Duration,
-    /// The longest wait.
-    pub max: Duration,
-    /// By how many percent a wait may be shorter or longer than computed.
-    pub jitter_percent: u8,
-}
-
-/// How waits grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Growth {
-    /// Every wait is the initial one.
-    Fixed,
-    /// Each wait is so many times the one before.
-    Exponential {
-        /// The factor, at least 1.
-        multiplier: u32,
-    },
-}
-
-/// What happens to an event that will not be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum OnExhausted {
-    /// It becomes a dead letter.
-    DeadLetter,
-}
-
 /// Where a partition without a committed offset begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Start {
@@ -193,6 +147,10 @@ pub enum Start {
     Latest,
     /// At the first event there is.
     Earliest,
+    /// Where its group has committed, and nowhere else.
+    Committed,
+    /// At the first event the log took at or after an instant, in milliseconds since the Unix epoch.
+    At(i64),
 }
 
 /// What a record may carry beside its event: CloudEvents headers, and ours.

@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, sync::atomic::Ordering::Relaxed};
 
-use evhub_dispatch::Progress;
+use evhub_dispatch::{Discard, Progress};
 use evhub_journal::Journal;
 use evhub_routing::{Generation, Name};
 use prometheus_client::{
@@ -26,6 +26,16 @@ const GAUGES: &[Figure] = &[
     ("processor_lag", "Offsets between what is committed and the ends of all partitions", |p| p.lag),
     ("processor_in_flight", "Attempts under way here", |p| gauge(&p.progress.in_flight)),
     ("processor_parked", "Deliveries parked here", |p| gauge(&p.progress.parked)),
+    ("processor_parked_bytes", "The bytes of their events", |p| gauge(&p.progress.parked_bytes)),
+    ("processor_suspended", "Whether an exhausted event made it stop until it is resumed", |p| {
+        Some(i64::from(p.progress.suspended.load(Relaxed)))
+    }),
+    ("processor_breaker_open", "Whether its target is down and only probed", |p| {
+        Some(i64::from(p.progress.breaker_open.load(Relaxed)))
+    }),
+    ("processor_concurrency", "How many attempts may be under way, as the target bears", |p| {
+        gauge(&p.progress.concurrency)
+    }),
     ("processor_unresolved", "Records received here and not yet resolved", |p| gauge(&p.progress.unresolved)),
     (
         "processor_last_delivery_milliseconds",
@@ -41,6 +51,15 @@ const COUNTERS: &[Figure] = &[
     }),
     ("processor_delivered", "Events delivered", |p| gauge(&p.progress.delivered)),
     ("processor_retried", "Failed attempts that are repeated", |p| gauge(&p.progress.retried)),
+    (
+        "processor_throttled",
+        "Failed attempts that do not count, because the target said when to come back",
+        |p| gauge(&p.progress.throttled),
+    ),
+    ("processor_delayed", "Events parked because they asked for a delay", |p| gauge(&p.progress.delayed)),
+    ("processor_undelayed", "Events that asked for delays, none of them this Processor's", |p| {
+        gauge(&p.progress.undelayed)
+    }),
     ("processor_dead_lettered", "Dead letters written", |p| gauge(&p.progress.dead_lettered)),
     ("processor_poisoned", "Records that could not be read", |p| gauge(&p.progress.poisoned)),
     ("processor_claims", "Claims acknowledged", |p| gauge(&p.progress.claims)),
@@ -118,6 +137,20 @@ impl Scrape {
         Ok(())
     }
 
+    fn discarded(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Events that were not delivered and left nothing behind";
+        let mut family = encoder.encode_descriptor("processor_discarded", help, None, MetricType::Counter)?;
+        for processor in &self.processors {
+            let Name { namespace, name } = &processor.name;
+            for why in Discard::ALL {
+                let labels = [("namespace", namespace.as_str()), ("processor", name), ("reason", why.word())];
+                let counter = ConstCounter::new(processor.progress.discarded(why));
+                counter.encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn family(&self, encoder: &mut DescriptorEncoder<'_>, figure: &Figure, kind: MetricType) -> fmt::Result {
         let (name, help, read) = figure;
         let mut family = encoder.encode_descriptor(name, help, None, kind)?;
@@ -138,6 +171,7 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.whole(&mut encoder)?;
+        self.discarded(&mut encoder)?;
         GAUGES.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Gauge))?;
         COUNTERS.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Counter))
     }

@@ -110,7 +110,7 @@ impl Cursor {
 // === impl Entry ===
 
 impl Entry {
-    fn new(partition: u32, stored: &Stored) -> Self {
+    pub(super) fn new(partition: u32, stored: &Stored) -> Self {
         let (key, key_base64) = text_or_base64(stored.record.key.as_ref());
         let (event, poison) = match kafka::decode(&stored.record) {
             Ok(event) => (Some(Whole(event)), None),

@@ -123,7 +123,8 @@ pub(super) async fn processor<J: Journal>(
 
 /// Every Processor that was written, by name.
 fn written<J: Journal>(api: &Api<J>) -> BTreeMap<Name, Arc<Written>> {
-    let unserved = api.hub.unserved.iter().map(|one| (one.name.clone(), Written::Unserved(one.clone())));
+    let unserved = Arc::clone(&api.hub.unserved.borrow());
+    let unserved = unserved.iter().map(|one| (one.name.clone(), Written::Unserved(one.clone())));
     let snapshot = api.hub.running();
     let running = snapshot.processors.iter();
     let running = running.map(|(name, processor)| (name.clone(), Written::Running(Arc::clone(processor))));
@@ -183,9 +184,9 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> Proces
         parked: Some(Progress::get(&progress.parked)),
         in_flight: Some(Progress::get(&progress.in_flight)),
         dead_lettered: letters.ok().map(|index| index.count()),
-        suspended: false,
+        suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
-        conditions: conditions(ready),
+        conditions: conditions(ready, processor.suspend, progress.suspended.load(Relaxed)),
     }
 }
 
@@ -221,10 +222,15 @@ async fn behind<J: Journal>(api: &Api<J>, processor: &Processor) -> (Option<u64>
 }
 
 /// Only accepted and resolved Processors are in a snapshot.
-fn conditions(ready: bool) -> Vec<Condition> {
+fn conditions(ready: bool, wanted: bool, exhausted: bool) -> Vec<Condition> {
     let pending = Condition { r#type: "Ready", status: "False", reason: "Pending".into() };
     let readiness = if ready { fact("Ready") } else { pending };
-    vec![readiness, fact("Accepted"), fact("ResolvedRefs")]
+    let mut conditions = vec![readiness, fact("Accepted"), fact("ResolvedRefs")];
+    if wanted || exhausted {
+        let reason = if exhausted { "Exhausted" } else { "Suspended" };
+        conditions.push(Condition { r#type: "Suspended", status: "True", reason: reason.into() });
+    }
+    conditions
 }
 
 /// A condition that holds, whose reason is then its own name.

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use evhub_dataplane::Unserved;
 use evhub_routing::{Name, Snapshot};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     rig::{Rig, SINK, billing},
@@ -32,8 +33,8 @@ async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_i
         reason: reason.to_owned(),
     };
     let rig = Rig::that(|hub| {
-        hub.unserved =
-            Arc::new([unserved("audit", true, "NotFound"), unserved("bad", false, "UnknownField")]);
+        let both = [unserved("audit", true, "NotFound"), unserved("bad", false, "UnknownField")];
+        hub.unserved = watch::channel(Arc::from(both)).1;
     })
     .await;
     rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);

@@ -30,6 +30,23 @@ async fn producers_are_listed_by_namespace_and_page() {
 }
 
 #[tokio::test]
+async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
+    let rig = Rig::start().await;
+    let path = "/namespaces/shop/processors/billing";
+    let told = rig.hub.resumes.watch(&billing());
+    rig.hub.board.of(&billing()).suspended.store(true, Ordering::Relaxed);
+    let status = rig.ask(rig.api, get(path)).await.json();
+    assert_eq!(status["suspended"], true);
+    let condition = json!({"type": "Suspended", "status": "True", "reason": "Exhausted"});
+    assert!(status["conditions"].as_array().unwrap().contains(&condition), "{status}");
+    let resume = |path: &str| request("POST", &format!("{path}/resume"), &[], "");
+    assert_eq!(rig.ask(rig.api, resume(path)).await.status, 204);
+    assert!(told.has_changed().unwrap(), "its worker is told");
+    let missing = rig.ask(rig.api, resume("/namespaces/shop/processors/x")).await;
+    assert_eq!(missing.problem().1, "UNKNOWN_PROCESSOR");
+}
+
+#[tokio::test]
 async fn a_processor_tells_what_is_known() {
     let rig = Rig::start().await;
     let path = "/namespaces/shop/processors/billing";

@@ -3,7 +3,7 @@
 use evhub_dataplane::{ingest::Door, server::Limits};
 
 use super::{
-    rig::{EVENT_BYTES, Rig, SINK},
+    rig::{BATCH_BYTES, BATCH_EVENTS, EVENT_BYTES, Rig, SINK},
     wire::{Wire, get, request},
 };
 
@@ -84,6 +84,37 @@ fn of_events() -> Vec<Case> {
     ]
 }
 
+fn of_batches() -> Vec<Case> {
+    let batch = |headers: &[(&str, &str)], body: &str| {
+        post(SINK, &[&[("content-type", "application/cloudevents-batch+json")], headers].concat(), body)
+    };
+    let event = |more: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t"{more}}}"#);
+    let many = |count: usize| format!("[{}]", vec![event(""); count].join(","));
+    let two = |second: &str| format!("[{},{second}]", event(""));
+    let large = event(&format!(r#","data":"{}""#, "x".repeat(EVENT_BYTES)));
+    let over = " ".repeat(BATCH_BYTES + 1);
+    vec![
+        case(batch(&[], ""), 400, "EMPTY_BODY"),
+        case(batch(&[], "[]"), 400, "EMPTY_BATCH"),
+        case(batch(&[], "{}"), 400, "INVALID_JSON"),
+        case(batch(&[], &two("{}")), 400, "MISSING_ATTRIBUTE").at("[1].specversion"),
+        case(batch(&[], &two(&event(r#","evhubdelay":"1h""#))), 400, "RESERVED_ATTRIBUTE")
+            .at("[1].evhubdelay"),
+        case(batch(&[], &two(&event(r#","evhubtimeout":"1""#))), 400, "INVALID_CONTROL")
+            .at("[1].evhubtimeout"),
+        case(batch(&[], &two(&large)), 413, "EVENT_TOO_LARGE").at("[1]"),
+        case(batch(&[], &many(BATCH_EVENTS + 1)), 413, "BATCH_TOO_LARGE"),
+        case(batch(&[], &over), 413, "BATCH_TOO_LARGE").ending(),
+        case(batch(&[("evhub-tags", "a")], &many(1)), 400, "INVALID_HEADER").at("evhub-tags"),
+        case(batch(&[("idempotency-key", "a")], &many(1)), 400, "INVALID_HEADER").at("idempotency-key"),
+        case(batch(&[("ce-id", "a")], &many(1)), 400, "AMBIGUOUS_MODE").at("ce-id"),
+        case(post(SINK, &[("evhub-delay-keys", "a=1s,a=2s")], "x"), 400, "DUPLICATE_KEY")
+            .at("evhubdelaykeys"),
+        case(post(SINK, &[("evhub-delay", "1s")], "x"), 400, "RESERVED_ATTRIBUTE").at("Evhub-Delay"),
+        case(post(SINK, &[("idempotency-key", "1")], "x"), 400, "RESERVED_ATTRIBUTE").at("Idempotency-Key"),
+    ]
+}
+
 fn of_sizes() -> Vec<Case> {
     let many: Vec<(String, String)> = (0..101).map(|n| (format!("x-{n}"), "1".to_owned())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -106,7 +137,7 @@ async fn each_bad_request_is_refused_and_the_next_good_one_taken() {
     let rig = Rig::start().await;
     let good = || request("POST", SINK, &[], "good");
     let mut published = 0;
-    let cases = of_paths().into_iter().chain(of_events()).chain(of_sizes());
+    let cases = of_paths().into_iter().chain(of_events()).chain(of_batches()).chain(of_sizes());
     for Case { request: bad, status, reason, field, ends } in cases {
         let shown = String::from_utf8_lossy(&bad[..bad.len().min(160)]).into_owned();
         let mut wire = Wire::connect(rig.http).await;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use evhub_dataplane::{
-    Hub, admin, api, ingest,
+    Hub, admin, api, grpc, ingest,
     ingest::Door,
     server::{self, Limits},
 };
@@ -12,8 +12,8 @@ use evhub_event::{Event, kafka};
 use evhub_journal::{Embedded, Journal, Stored, TopicPartition, TopicSettings, embedded::Options};
 use evhub_lifecycle::{Drain, Trigger};
 use evhub_routing::{
-    Backoff, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol, Retry,
-    Route, Snapshot, Start, Target,
+    Backoff, EvhubName, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol,
+    Retry, RetryAfter, RetryOn, Route, Snapshot, Start, Target,
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
@@ -21,13 +21,18 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::wire::{Answer, Wire};
 
 pub(super) const TOPIC: &str = "evhub.shop.orders";
+/// A topic that takes smaller records than its Producer's events may be.
+pub(super) const TIGHT: &str = "evhub.shop.tight";
 pub(super) const PARTITIONS: u32 = 4;
 pub(super) const EVENT_BYTES: usize = 4096;
+pub(super) const BATCH_EVENTS: usize = 50;
+pub(super) const BATCH_BYTES: usize = 16 << 10;
 pub(super) const SINK: &str = "/namespaces/shop/producers/orders";
 
 pub(super) struct Rig {
     pub(super) hub: Hub<Embedded>,
     pub(super) http: SocketAddr,
+    pub(super) grpc: SocketAddr,
     pub(super) api: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) trigger: Trigger,
@@ -43,14 +48,19 @@ impl Rig {
 
     /// Over a hub that is not quite the usual one.
     pub(super) async fn that(change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
-        Self::build(Limits::default(), change).await
+        Self::bounded(Limits::default(), grpc::Limits::default(), change).await
     }
 
     pub(super) async fn with(limits: Limits, door: Door) -> Self {
-        Self::build(limits, |hub| hub.door = door).await
+        Self::bounded(limits, grpc::Limits::default(), |hub| hub.door = door).await
     }
 
-    async fn build(limits: Limits, change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
+    /// With bounds for gRPC.
+    pub(super) async fn calling(limits: grpc::Limits, door: Door) -> Self {
+        Self::bounded(Limits::default(), limits, |hub| hub.door = door).await
+    }
+
+    async fn bounded(limits: Limits, calls: grpc::Limits, change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
         let dir = TempDir::new().unwrap();
         let journal = Embedded::open(Options::new(dir.path())).unwrap();
         let settings = TopicSettings {
@@ -60,6 +70,7 @@ impl Rig {
             reserved: false,
         };
         journal.ensure(TOPIC, settings).await.unwrap();
+        journal.ensure(TIGHT, TopicSettings { max_record_bytes: 1000, ..settings }).await.unwrap();
         let (snapshots, snapshot) = watch::channel(Arc::new(snapshot()));
         let mut hub = Hub::new(journal, snapshot);
         change(&mut hub);
@@ -68,7 +79,20 @@ impl Rig {
         let (api, two) = serve("api", api::router(hub.clone()), limits, &hub, &drain).await;
         let (admin, three) =
             serve("admin", admin::router(hub.clone(), drain.clone()), limits, &hub, &drain).await;
-        Self { hub, http, api, admin, trigger, snapshots, listeners: vec![one, two, three], _dir: dir }
+        let listener = server::bind("--test", "127.0.0.1:0").await.unwrap();
+        let grpc = listener.local_addr().unwrap();
+        let four = tokio::spawn(grpc::serve("grpc", listener, hub.clone(), calls, drain.clone()));
+        Self {
+            hub,
+            http,
+            grpc,
+            api,
+            admin,
+            trigger,
+            snapshots,
+            listeners: vec![one, two, three, four],
+            _dir: dir,
+        }
     }
 
     /// One exchange on a connection of its own.
@@ -122,16 +146,21 @@ pub(super) fn billing() -> Name {
     Name::new("shop", "billing")
 }
 
-/// A Producer, one whose topic is not there, and a Processor of the first.
+/// A Producer, one whose topic is not there, one whose topic is tight, and a Processor of the first.
 pub(super) fn snapshot() -> Snapshot {
     let producer = |name: &str, topic: &str| Producer {
         name: Name::new("shop", name),
         uid: format!("uid-{name}"),
+        evhub: EvhubName { app_id: "shop".to_owned(), topic_id: name.to_owned() },
         topic: topic.to_owned(),
         partitions: PARTITIONS,
         event_bytes: EVENT_BYTES,
+        batch_events: BATCH_EVENTS,
+        batch_bytes: BATCH_BYTES,
+        events_per_second: None,
     };
-    let producers = [producer("orders", TOPIC), producer("late", "evhub.shop.late")];
+    let tight = Producer { name: Name::new("tight", "orders"), ..producer("tight", TIGHT) };
+    let producers = [producer("orders", TOPIC), producer("late", "evhub.shop.late"), tight];
     let processors = [processor()];
     Snapshot {
         generation: Generation { epoch: 1, revision: 1 },
@@ -163,14 +192,29 @@ fn processor() -> Processor {
             url: http::Uri::from_static("http://127.0.0.1:1/"),
             protocol: Protocol::CloudEvents,
             timeout: Duration::from_secs(1),
+            headers: Vec::new(),
+            tls: None,
         },
         policy: Policy {
             order: Order::Key,
             max_in_flight: 8,
             max_parked: 100,
-            retry: Retry { max_attempts: 3, backoff },
+            max_parked_bytes: 1 << 20,
+            max_parked_per_key: 100,
+            rate_limit: None,
+            retry: Retry {
+                max_attempts: 3,
+                max_age: Duration::from_hours(24),
+                backoff,
+                retry_after: RetryAfter { honor: true, max: Duration::from_hours(1) },
+                retry_on: RetryOn::default(),
+            },
             on_exhausted: OnExhausted::DeadLetter,
+            dead_letter_retention: Duration::from_hours(336),
         },
         start: Start::Earliest,
+        filter: None,
+        delay_key: None,
+        suspend: false,
     }
 }

@@ -79,6 +79,24 @@ impl Wire {
         self.buffer.is_empty() && !self.more().await
     }
 
+    /// Whether the connection ends, whatever comes before.
+    pub(super) async fn drained(&mut self) -> bool {
+        while self.more().await {}
+        true
+    }
+
+    /// Reads on until this has come, and gives all that had come by then.
+    pub(super) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let come = String::from_utf8_lossy(&self.buffer).into_owned();
+            if come.contains(text) {
+                self.buffer.clear();
+                return come;
+            }
+            assert!(self.more().await, "the connection ended before {text}, after {come}");
+        }
+    }
+
     async fn more(&mut self) -> bool {
         let mut chunk = [0; 4096];
         let read = timeout(PATIENCE, self.stream.read(&mut chunk)).await.expect("waited too long");

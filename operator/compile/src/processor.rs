@@ -1,20 +1,15 @@
 //! What a Processor comes to: routes, a target and a policy, unless something is wrong with it or missing.
 
+mod delivery;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
-use evhub_crds::{
-    Kind, ProcessorSpec, Reason,
-    processor::{self, BackoffPolicy, StartFrom},
-    rules, schema,
-};
-use evhub_routing::{
-    Backoff, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol, Retry, Route, Start,
-    Target,
-};
-use http::Uri;
+use evhub_crds::{Kind, ProcessorSpec, Reason, StartFrom, processor, rules, schema};
+use evhub_routing::{Cel, Filter, Name, Policy, Processor, Producer, Protocol, Route, Start, Target};
+use http::{HeaderName, HeaderValue, Uri};
 
 use crate::{
     Compiled, common, names,
@@ -41,15 +36,15 @@ fn decide(settings: &Settings, resource: &Resource, compiled: &mut Compiled) -> 
     };
     findings.extend(spec.violations().into_iter().map(Finding::from));
     findings.extend(moved(resource, &spec));
-    let url = url(settings.egress, &spec.target.url).map_err(|finding| findings.push(finding)).ok();
+    let parts = parts(settings, &spec).map_err(|wrong| findings.extend(wrong)).ok();
     let accepted = acceptable(&findings);
     if accepted {
-        let kept = Kept { start_from: Some(spec.start_from), ..Kept::default() };
+        let kept = Kept { start_from: Some(spec.start_from.clone()), ..Kept::default() };
         compiled.kept.insert((Kind::Processor, resource.name.clone()), kept);
     }
-    match (resolve(resource, &spec, compiled), url) {
-        (Ok(producers), Some(url)) if accepted => {
-            let processor = routing(settings, resource, &spec, url, &producers);
+    match (resolve(resource, &spec, compiled), parts) {
+        (Ok(producers), Some(parts)) if accepted => {
+            let processor = routing(settings, resource, &spec, parts, &producers);
             compiled.snapshot.processors.insert(resource.name.clone(), Arc::new(processor));
         }
         (Ok(_), _) => {}
@@ -60,9 +55,51 @@ fn decide(settings: &Settings, resource: &Resource, compiled: &mut Compiled) -> 
 
 /// What is wrong with another start than before.
 fn moved(resource: &Resource, spec: &ProcessorSpec) -> Option<Finding> {
-    let before = resource.kept.start_from.filter(|before| *before != spec.start_from)?;
-    let message = format!("{} (was {before:?}, got {:?})", rules::START_FROM_IMMUTABLE, spec.start_from);
+    let before = resource.kept.start_from.as_ref().filter(|before| **before != spec.start_from)?;
+    let message = format!("{} (was {before}, got {})", rules::START_FROM_IMMUTABLE, spec.start_from);
     Some(Finding::new(Reason::FieldImmutable, Some("spec.startFrom"), message))
+}
+
+/// The parts of a Processor that a schema cannot check.
+struct Parts {
+    filter: Option<Filter>,
+    target: Target,
+    policy: Policy,
+}
+
+/// All of them, or what is wrong with any.
+fn parts(settings: &Settings, spec: &ProcessorSpec) -> Result<Parts, Vec<Finding>> {
+    let url = url(settings.egress, &spec.target.url);
+    let headers = headers(&spec.target.headers);
+    let filter = spec.filter.as_ref().map(filter).transpose();
+    let policy = delivery::policy(&spec.delivery);
+    match (url, headers, filter, policy) {
+        (Ok(url), Ok(headers), Ok(filter), Ok(policy)) => {
+            Ok(Parts { filter, target: target(&spec.target, url, headers), policy })
+        }
+        (url, headers, filter, policy) => {
+            Err([url.err(), headers.err(), filter.err(), policy.err()].into_iter().flatten().collect())
+        }
+    }
+}
+
+// === which ===
+
+fn filter(spec: &processor::Filter) -> Result<Filter, Finding> {
+    let processor::Filter { tags, types, cel } = spec;
+    let types = types.iter().flatten().enumerate().map(|(index, text)| {
+        text.parse().map_err(|error| invalid(&format!("spec.filter.types[{index}]"), &error))
+    });
+    let cel = cel.as_ref().map(|text| text.parse::<Cel>()).transpose();
+    Ok(Filter {
+        tags: tags.clone().unwrap_or_default(),
+        types: types.collect::<Result<_, _>>()?,
+        cel: cel.map_err(|error| invalid("spec.filter.cel", &error))?,
+    })
+}
+
+fn invalid(field: &str, error: &dyn std::error::Error) -> Finding {
+    Finding::new(Reason::Invalid, Some(field), error.to_string())
 }
 
 // === where to ===
@@ -101,6 +138,21 @@ fn is_loopback(host: &str) -> bool {
 fn denied(host: &str, rule: &str) -> Finding {
     let host: String = host.chars().take(64).collect();
     Finding::new(Reason::EgressDenied, Some(URL), format!("{rule} (got host {host})"))
+}
+
+fn headers(spec: &[processor::Header]) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
+    let header = |(index, header): (usize, &processor::Header)| {
+        let field = |part| format!("spec.target.headers[{index}].{part}");
+        let name = header
+            .name
+            .parse()
+            .map_err(|error: http::header::InvalidHeaderName| invalid(&field("name"), &error))?;
+        let mut value =
+            HeaderValue::from_str(&header.value).map_err(|error| invalid(&field("value"), &error))?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    };
+    spec.iter().enumerate().map(header).collect()
 }
 
 // === where from ===
@@ -155,9 +207,10 @@ fn routing(
     settings: &Settings,
     resource: &Resource,
     spec: &ProcessorSpec,
-    url: Uri,
+    parts: Parts,
     producers: &[Arc<Producer>],
 ) -> Processor {
+    let Parts { filter, target, policy } = parts;
     let name = &resource.name;
     let own = |what| names::own(&settings.prefix, name, what);
     Processor {
@@ -175,44 +228,27 @@ fn routing(
             .collect(),
         partitions: producers.first().map_or(0, |producer| producer.partitions),
         event_bytes: producers.iter().map(|producer| producer.event_bytes).max().unwrap_or(0),
-        target: target(&spec.target, url),
-        policy: policy(&spec.delivery),
-        start: match spec.start_from {
+        filter,
+        delay_key: spec.delay_key.clone(),
+        target,
+        policy,
+        start: match &spec.start_from {
             StartFrom::Latest => Start::Latest,
             StartFrom::Earliest => Start::Earliest,
+            StartFrom::Committed => Start::Committed,
+            StartFrom::At(instant) => Start::At(instant.millis()),
         },
+        suspend: spec.suspend,
     }
 }
 
-fn target(spec: &processor::Target, url: Uri) -> Target {
-    let processor::Target { url: _, protocol: processor::Protocol::CloudEvents, timeout } = spec;
-    Target { url, protocol: Protocol::CloudEvents, timeout: timeout.get() }
-}
-
-fn policy(spec: &processor::Delivery) -> Policy {
-    let processor::Delivery { order, max_in_flight, max_parked, retry, on_exhausted } = spec;
-    let processor::OnExhausted::DeadLetter = on_exhausted;
-    Policy {
-        order: match order {
-            processor::Order::Key => Order::Key,
-            processor::Order::None => Order::None,
-        },
-        max_in_flight: *max_in_flight,
-        max_parked: *max_parked,
-        retry: Retry { max_attempts: retry.max_attempts, backoff: backoff(&retry.backoff) },
-        on_exhausted: OnExhausted::DeadLetter,
-    }
-}
-
-fn backoff(spec: &processor::Backoff) -> Backoff {
-    let processor::Backoff { policy, initial, max, multiplier, jitter_percent } = spec;
-    Backoff {
-        growth: match policy {
-            BackoffPolicy::Exponential => Growth::Exponential { multiplier: *multiplier },
-            BackoffPolicy::Fixed => Growth::Fixed,
-        },
-        initial: initial.get(),
-        max: max.get(),
-        jitter_percent: *jitter_percent,
-    }
+fn target(spec: &processor::Target, url: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Target {
+    let processor::Target { url: _, protocol, timeout, headers: _ } = spec;
+    let protocol = match protocol {
+        processor::Protocol::CloudEvents => Protocol::CloudEvents,
+        processor::Protocol::CloudEventsStructured => Protocol::CloudEventsStructured,
+        processor::Protocol::Raw => Protocol::Raw,
+        processor::Protocol::EvHubHttp => Protocol::EvHubHttp,
+    };
+    Target { url, protocol, timeout: timeout.get(), headers, tls: None }
 }

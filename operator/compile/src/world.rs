@@ -1,7 +1,7 @@
 //! What goes in: resources as somebody wrote them, and what only the hub knows about each.
 
-use evhub_crds::{Kind, processor::StartFrom, schema::Problem};
-use evhub_routing::Name;
+use evhub_crds::{Kind, StartFrom, schema::Problem};
+use evhub_routing::{EvhubName, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,6 +21,17 @@ pub struct Settings {
     pub prefix: String,
     /// Which URLs may be delivered to.
     pub egress: Egress,
+    /// Which EvHub applications a Producer may belong to.
+    pub apps: Apps,
+}
+
+/// Which EvHub applications a Producer may belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apps {
+    /// The one that is called as its namespace is.
+    Own,
+    /// Any.
+    Any,
 }
 
 /// Which URLs may be delivered to.
@@ -89,6 +100,9 @@ pub struct Kept {
     /// A Producer's partitions, which never shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
+    /// How EvHub's clients call a Producer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evhub: Option<EvhubName>,
     /// A Processor's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<StartFrom>,

@@ -9,7 +9,9 @@ use std::{
     path::Path,
 };
 
-use evhub_compile::{Compiled, Egress, Kept, Object, Origin, Resource, Settings, Verdict, World, compile};
+use evhub_compile::{
+    Apps, Compiled, Egress, Kept, Object, Origin, Resource, Settings, Verdict, World, compile,
+};
 use evhub_crds::{Kind, Reason, schema};
 use evhub_routing::{Name, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ struct Case {
     about: String,
     #[serde(default)]
     egress_denied: bool,
+    #[serde(default)]
+    own_apps_only: bool,
     objects: Vec<Given>,
 }
 
@@ -110,8 +114,9 @@ fn cases() -> BTreeMap<String, Case> {
 
 fn world(case: &Case) -> World {
     let egress = if case.egress_denied { Egress::Denied } else { Egress::Loopback };
+    let apps = if case.own_apps_only { Apps::Own } else { Apps::Any };
     let objects = case.objects.iter().enumerate().map(|(index, given)| object(index, given)).collect();
-    World { settings: Settings { prefix: "evhub".into(), egress }, objects }
+    World { settings: Settings { prefix: "evhub".into(), egress, apps }, objects }
 }
 
 fn object(index: usize, given: &Given) -> Object {

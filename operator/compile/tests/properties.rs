@@ -1,7 +1,7 @@
 //! Properties of `compile`: it has an answer to every world, whatever the order in which its objects are found.
 
-use evhub_compile::{Egress, Kept, Object, Origin, Resource, Settings, World, compile};
-use evhub_crds::{Kind, processor::StartFrom, schema};
+use evhub_compile::{Apps, Egress, Kept, Object, Origin, Resource, Settings, World, compile};
+use evhub_crds::{Kind, StartFrom, schema};
 use evhub_routing::Name;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ proptest! {
 #[test]
 fn twins_that_differ_in_what_they_said_before_come_to_one_result() {
     let twin = |partitions| {
-        let kept = Kept { partitions: Some(partitions), start_from: None };
+        let kept = Kept { partitions: Some(partitions), ..Kept::default() };
         let spec = Some(json!({ "topic": { "partitions": 2 } }));
         let twin = Resource { kept, spec, ..resource(Kind::Producer, "a", 0) };
         Object::Resource(Box::new(twin))
@@ -51,7 +51,10 @@ fn twins_that_differ_in_what_they_said_before_come_to_one_result() {
 }
 
 fn world(objects: Vec<Object>) -> World {
-    World { settings: Settings { prefix: "evhub".into(), egress: Egress::Loopback }, objects }
+    World {
+        settings: Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any },
+        objects,
+    }
 }
 
 fn object() -> impl Strategy<Value = Object> {
@@ -94,7 +97,7 @@ fn resource(kind: Kind, name: &str, created: i64) -> Resource {
 
 fn kept() -> impl Strategy<Value = Kept> {
     (option::of(1..4u32), option::of(select(&[StartFrom::Latest, StartFrom::Earliest][..])))
-        .prop_map(|(partitions, start_from)| Kept { partitions, start_from })
+        .prop_map(|(partitions, start_from)| Kept { partitions, start_from, ..Kept::default() })
 }
 
 /// Mostly sound, so that the deeper decisions are reached.
@@ -102,15 +105,32 @@ fn spec() -> impl Strategy<Value = (Kind, Value)> {
     let producer = (0..5u32).prop_map(|partitions| json!({ "topic": { "partitions": partitions } }));
     let processor = (
         vec(select(&["a", "b", "c"][..]), 0..3),
-        select(&["http://127.0.0.1/", "http://[::1]:1/x?y", "http://h:99999/", "http://h/", "ftp://h", ""][..]),
-        select(&["Key", "None", "Partition"][..]),
-        select(&["Latest", "Earliest"][..]),
+        select(
+            &["http://127.0.0.1/", "http://[::1]:1/x?y", "http://h:99999/", "http://h/", "ftp://h", ""][..],
+        ),
+        select(&["Key", "None", "Partition", "Other"][..]),
+        select(&["Latest", "Earliest", "2026-01-31T00:00:00Z", "2026-02-31T00:00:00Z"][..]),
         select(&["1ms", "0s", "20m"][..]),
+        option::of(select(&["true", "data.a >", "a > 1", "data.a.all(x, x.all(y, true))"][..])),
+        (option::of(Just("reminder")), 0..3u32, select(&["X-A", "x-a", "Host", "é"][..])),
     )
-        .prop_map(|(producers, url, order, start, initial)| {
+        .prop_map(|(producers, url, order, start, initial, cel, (delay_key, parked, header))| {
             let producers: Vec<Value> = producers.into_iter().map(|name| json!({ "name": name })).collect();
-            let delivery = json!({ "order": order, "retry": { "backoff": { "initial": initial } } });
-            json!({ "producers": producers, "target": { "url": url }, "delivery": delivery, "startFrom": start })
+            let retry = json!({ "backoff": { "initial": initial }, "retryOn": { "status": ["5xx"] } });
+            let headers = json!([{ "name": "X-A", "value": "a" }, { "name": header, "value": "b" }]);
+            let mut spec = json!({
+                "producers": producers,
+                "target": { "url": url, "headers": if parked == 0 { headers } else { json!([]) } },
+                "delivery": { "order": order, "maxParked": 2, "maxParkedPerKey": parked + 1, "retry": retry },
+                "startFrom": start,
+            });
+            if let Some(cel) = cel {
+                spec["filter"] = json!({ "tags": ["a"], "types": ["a.*"], "cel": cel });
+            }
+            if let Some(delay_key) = delay_key {
+                spec["delayKey"] = json!(delay_key);
+            }
+            spec
         });
     prop_oneof![
         producer.prop_map(|spec| (Kind::Producer, spec)),
@@ -137,6 +157,24 @@ const FIELDS: &[&str] = &[
     "max",
     "multiplier",
     "startFrom",
+    "filter",
+    "tags",
+    "types",
+    "cel",
+    "delayKey",
+    "headers",
+    "value",
+    "maxParked",
+    "maxParkedBytes",
+    "maxParkedPerKey",
+    "rateLimit",
+    "events",
+    "per",
+    "maxAge",
+    "retryAfter",
+    "retryOn",
+    "status",
+    "suspend",
     "é",
 ];
 

@@ -15,6 +15,9 @@ use crate::cargo;
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The list of Python packages, as pip reads it.
+const PACKAGES: &str = "dataplane/tests/peers/requirements.txt";
+
 /// Makes sure of strace, by which the tests see that no acknowledgement leaves before its data is on the disk.
 pub(crate) fn strace() -> Result<()> {
     if answers("strace", "-V") {
@@ -77,6 +80,38 @@ pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
     fs::remove_dir_all(&build).with_context(|| format!("remove {}", build.display()))?;
     ensure!(quietly(Command::new(&program).arg("--version")), "cargo-deny was installed and does not run");
     Ok(program)
+}
+
+/// Makes sure of a Python of our own with the packages that peers in the tests speak through, each pinned in
+/// [`PACKAGES`]. A copy of the list lies beside them, written last: another list makes it anew.
+pub(crate) fn python(root: &Path) -> Result<()> {
+    let folder = cache()?.join("python");
+    let wanted = fs::read_to_string(root.join(PACKAGES)).with_context(|| format!("read {PACKAGES}"))?;
+    let note = folder.join("packages.txt");
+    if fs::read_to_string(&note).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    println!(
+        "the Python packages of the tests are missing or others: installing them into {}",
+        folder.display()
+    );
+    ensure!(answers("python3", "--version"), "python3 is missing: install it, then run this again");
+    let mut command = Command::new("python3");
+    command.args(["-m", "venv", "--clear"]).arg(&folder);
+    succeed(command).context("make a place for Python packages: python3 needs its venv module")?;
+    let mut command = Command::new(folder.join("bin").join("python"));
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--requirement",
+    ]);
+    command.arg(root.join(PACKAGES));
+    succeed(command)?;
+    fs::write(&note, wanted).with_context(|| format!("write {}", note.display()))
 }
 
 fn cache() -> Result<PathBuf> {

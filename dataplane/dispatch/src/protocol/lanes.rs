@@ -24,8 +24,10 @@ pub(super) enum Stage {
     InFlight,
     /// Being written to the `.state` topic.
     Parking(Kind, StateKey),
-    /// Parked until an instant.
+    /// Parked until an instant, in its lane.
     Resting,
+    /// Parked until an instant, outside of its lane.
+    Delayed,
     /// Being written to the `.dead` topic.
     Burying,
 }
@@ -39,11 +41,19 @@ pub(super) struct Item<L> {
     pub(super) stage: Stage,
 }
 
+/// One lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Queue {
+    places: VecDeque<Place>,
+    /// How many of them have no other home than the log, and are not on their way to one.
+    logged: usize,
+}
+
 /// All deliveries of a partition that are not finished, and their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lanes<L> {
     items: BTreeMap<Place, Item<L>>,
-    queues: BTreeMap<L, VecDeque<Place>>,
+    queues: BTreeMap<L, Queue>,
     ready: VecDeque<Place>,
     unpassed: BTreeSet<Place>,
 }
@@ -99,10 +109,18 @@ impl<L: Clone + Ord> Lanes<L> {
         self.enter(place);
     }
 
+    /// Adds a delivery that is not known yet, outside of its lane.
+    pub(super) fn keep(&mut self, place: Place, item: Item<L>) {
+        self.items.insert(place, item);
+    }
+
     /// Puts a known delivery at the end of its lane.
     pub(super) fn enter(&mut self, place: Place) {
-        if let Some(lane) = self.items.get(&place).and_then(|item| item.lane.clone()) {
-            self.queues.entry(lane).or_default().push_back(place);
+        let Some(item) = self.items.get(&place) else { return };
+        if let Some(lane) = item.lane.clone() {
+            let queue = self.queues.entry(lane).or_default();
+            queue.places.push_back(place);
+            queue.logged += usize::from(item.home == Home::Log);
         }
         self.wake(place);
     }
@@ -117,7 +135,7 @@ impl<L: Clone + Ord> Lanes<L> {
 
     fn is_head(&self, place: Place, item: &Item<L>) -> bool {
         let lane = item.lane.as_ref().and_then(|lane| self.queues.get(lane));
-        lane.is_none_or(|lane| lane.front() == Some(&place))
+        lane.is_none_or(|lane| lane.places.front() == Some(&place))
     }
 
     /// The next delivery to attempt.
@@ -125,8 +143,15 @@ impl<L: Clone + Ord> Lanes<L> {
         self.ready.pop_front()
     }
 
+    /// Brings the first ready delivery that is parked, if there is one, to the front.
+    pub(super) fn prefer_parked(&mut self) {
+        let parked = |place: &Place| self.items.get(place).is_some_and(|item| item.home != Home::Log);
+        if let Some(place) = self.ready.iter().position(parked).and_then(|at| self.ready.remove(at)) {
+            self.ready.push_front(place);
+        }
+    }
+
     /// How many deliveries are ready to be attempted.
-    #[cfg(test)]
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
@@ -134,21 +159,54 @@ impl<L: Clone + Ord> Lanes<L> {
     /// Removes a finished delivery and wakes the next of its lane.
     pub(super) fn remove(&mut self, place: Place) -> Option<Item<L>> {
         let item = self.items.remove(&place)?;
-        if let Some(name) = &item.lane
-            && let Some(lane) = self.queues.get_mut(name)
-        {
-            lane.retain(|other| *other != place);
-            match lane.front().copied() {
-                Some(next) => self.wake(next),
-                None => drop(self.queues.remove(name)),
-            }
+        if let Some(lane) = &item.lane {
+            self.withdraw(place, lane, item.home);
         }
         Some(item)
     }
 
+    /// Takes a delivery out of its lane for good and wakes the next of it.
+    pub(super) fn detach(&mut self, place: Place) {
+        let Some(item) = self.items.get_mut(&place) else { return };
+        let home = item.home;
+        if let Some(lane) = item.lane.take() {
+            self.withdraw(place, &lane, home);
+        }
+    }
+
+    fn withdraw(&mut self, place: Place, lane: &L, home: Home) {
+        let Some(queue) = self.queues.get_mut(lane) else { return };
+        queue.logged -= usize::from(home == Home::Log);
+        match queue.places.front() {
+            Some(first) if *first == place => drop(queue.places.pop_front()),
+            _ => queue.places.retain(|other| *other != place),
+        }
+        match queue.places.front().copied() {
+            Some(next) => self.wake(next),
+            None => drop(self.queues.remove(lane)),
+        }
+    }
+
+    /// One of a lane is on its way to another home than the log.
+    pub(super) fn moving(&mut self, lane: Option<&L>) {
+        if let Some(queue) = lane.and_then(|lane| self.queues.get_mut(lane)) {
+            queue.logged -= 1;
+        }
+    }
+
+    /// How many of a lane have no other home than the log, and are not on their way to one.
+    pub(super) fn logged(&self, lane: &L) -> usize {
+        self.queues.get(lane).map_or(0, |queue| queue.logged)
+    }
+
+    /// How many of a lane have another home, or are on their way to one.
+    pub(super) fn parked(&self, lane: &L) -> usize {
+        self.queues.get(lane).map_or(0, |queue| queue.places.len().saturating_sub(queue.logged))
+    }
+
     /// The deliveries of a lane, first to last.
     pub(super) fn of(&self, lane: &L) -> impl Iterator<Item = (Place, &Item<L>)> {
-        let places = self.queues.get(lane).into_iter().flatten();
+        let places = self.queues.get(lane).into_iter().flat_map(|queue| &queue.places);
         places.filter_map(|place| self.items.get(place).map(|item| (*place, item)))
     }
 }

@@ -51,6 +51,19 @@ pub enum Kind {
     Retry,
     /// An earlier delivery of its key holds it up.
     Behind,
+    /// Its event asked for a delay. It holds nothing up, and joins its lane's tail when its instant comes.
+    Delay,
+}
+
+/// What becomes of the deliveries behind a failed one of their lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Behind {
+    /// They are parked behind it, so that their source flows on.
+    Park,
+    /// They wait in their source.
+    Wait,
+    /// They go ahead: a failed one leaves its lane.
+    Pass,
 }
 
 /// Planted mistakes that the search must find: each is a simplification of the protocol that looks harmless.
@@ -76,6 +89,8 @@ pub enum Deviation {
     ForeignGeneration,
     /// A `.state` record's key is the place of its event.
     KeyIsPlace,
+    /// A delayed delivery that is due is attempted beside its lane.
+    DelayBesideLane,
 }
 
 /// The planted mistake, if any; outside tests there is none.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Claim, Deviation, Kind, Metadata, Place, Planted, Tracker,
+    Behind, Claim, Deviation, Kind, Metadata, Place, Planted, Tracker,
     lanes::{Home, Item, Lanes, Stage},
     listing::Listing,
     load::StateKey,
@@ -20,6 +20,10 @@ pub struct Rules {
     pub max_unresolved: usize,
     /// At most so many wait in one lane; later ones are parked.
     pub max_waiting: usize,
+    /// At most so many of one lane are parked; later ones wait in their source, and hold it when it is full of them.
+    pub max_parked_in_lane: usize,
+    /// What becomes of the deliveries behind a failed one.
+    pub behind: Behind,
     /// The planted mistake of a test.
     pub planted: Planted,
 }
@@ -64,8 +68,10 @@ pub enum Verdict {
     Delivered,
     /// It will be attempted again.
     Retry,
-    /// It will not.
+    /// It will not, and becomes a dead letter.
     Dead,
+    /// It will not, and nothing is left of it.
+    Discarded,
 }
 
 /// Why something that was asked for did not happen.
@@ -108,6 +114,7 @@ pub type Offsets = Vec<(u64, Metadata)>;
 
 /// A partition in the hands of its owner. `L` names lanes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub struct Partition<L> {
     rules: Rules,
     claim: Claim,
@@ -118,6 +125,7 @@ pub struct Partition<L> {
     live: BTreeSet<u64>,
     busy: usize,
     draining: bool,
+    sparing: bool,
     dirty: bool,
     flying: bool,
 }
@@ -134,6 +142,7 @@ impl<L: Clone + Ord> Partition<L> {
             live: BTreeSet::new(),
             busy: 0,
             draining: false,
+            sparing: false,
             dirty: false,
             flying: false,
         }
@@ -152,6 +161,11 @@ impl<L: Clone + Ord> Partition<L> {
     /// How many deliveries are parked.
     pub fn parked_count(&self) -> usize {
         self.live.len()
+    }
+
+    /// Whether a delivery is unfinished here.
+    pub fn holds(&self, place: Place) -> bool {
+        self.lanes.get(place).is_some()
     }
 
     /// How many records are received and unresolved.
@@ -185,6 +199,7 @@ impl<L: Clone + Ord> Partition<L> {
         home: (u64, StateKey),
     ) {
         self.live.insert(home.0);
+        let lane = lane.filter(|_| kind != Kind::Retry || self.rules.behind != Behind::Pass);
         let item = Item { lane, attempts, home: Home::State(home.0, home.1), stage: Stage::Unpassed(kind) };
         self.lanes.hold(place, item);
     }
@@ -215,6 +230,30 @@ impl<L: Clone + Ord> Partition<L> {
     /// A record was read. Returns whether its payload is needed from now on; a record that is resolved, parked or
     /// received already needs nothing.
     pub fn received(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        if !self.admit(place, effects) {
+            return false;
+        }
+        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
+        self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
+        if park {
+            self.park(place, Kind::Behind, effects);
+        }
+        true
+    }
+
+    /// A record was read whose delivery begins at a later instant. Returns what [`received`](Self::received) does.
+    pub fn delayed(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        if !self.admit(place, effects) {
+            return false;
+        }
+        let item = Item { lane, attempts: 0, home: Home::Log, stage: Stage::Delayed };
+        self.lanes.keep(place, item);
+        self.park(place, Kind::Delay, effects);
+        true
+    }
+
+    /// Whether a record that was read is still to be worked.
+    fn admit(&mut self, place: Place, effects: &mut Vec<Effect>) -> bool {
         self.pass(place.source, place.offset, effects);
         let Some(tracker) = self.sources.get_mut(usize::from(place.source)) else { return false };
         if !tracker.received(place.offset) {
@@ -226,21 +265,18 @@ impl<L: Clone + Ord> Partition<L> {
             self.dirty = true;
             return false;
         }
-        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
-        self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
-        if park {
-            self.park(place, Kind::Behind, effects);
-        }
         true
     }
 
-    /// A record was read that is no event and needs nothing.
-    pub fn skipped(&mut self, place: Place, effects: &mut Vec<Effect>) {
+    /// A record was read that needs nothing: it is no event, or none for this Processor.
+    /// Returns whether it had not been read before.
+    pub fn skipped(&mut self, place: Place, effects: &mut Vec<Effect>) -> bool {
         self.pass(place.source, place.offset, effects);
-        if let Some(tracker) = self.sources.get_mut(usize::from(place.source)) {
-            tracker.pass(place.offset + 1);
-            self.dirty = true;
-        }
+        let Some(tracker) = self.sources.get_mut(usize::from(place.source)) else { return false };
+        let new = !tracker.has_passed(place.offset);
+        tracker.pass(place.offset + 1);
+        self.dirty = true;
+        new
     }
 
     /// Everything of a source below this offset was read.
@@ -258,28 +294,43 @@ impl<L: Clone + Ord> Partition<L> {
     fn pass(&mut self, source: u16, offset: u64, effects: &mut Vec<Effect>) {
         for place in self.lanes.passed(source, offset) {
             let Some(item) = self.lanes.get_mut(place) else { continue };
-            if item.stage == Stage::Unpassed(Kind::Retry) {
-                item.stage = Stage::Resting;
+            item.stage = match item.stage {
+                Stage::Unpassed(Kind::Retry) => Stage::Resting,
+                Stage::Unpassed(Kind::Delay) => Stage::Delayed,
+                _ => Stage::Waiting,
+            };
+            let stage = item.stage;
+            if stage != Stage::Waiting {
                 effects.push(Effect::Rest(place));
-            } else {
-                item.stage = Stage::Waiting;
             }
-            self.lanes.enter(place);
+            if stage != Stage::Delayed {
+                self.lanes.enter(place);
+            }
         }
     }
 
     /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition is
     /// half full: one key must not take the room of all.
     fn must_park(&self, lane: &L) -> bool {
-        let mut waiting = 0;
-        for (position, (_, item)) in self.lanes.of(lane).enumerate() {
-            let held = matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _));
-            if position == 0 && held {
-                return true;
-            }
-            waiting += usize::from(item.home == Home::Log);
+        if self.parkable(lane) == 0 {
+            return false;
         }
-        waiting > self.rules.max_waiting || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+        let head = self.lanes.of(lane).next();
+        let held = |(_, item): (Place, &Item<L>)| {
+            matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _))
+        };
+        let waiting = self.lanes.logged(lane);
+        head.is_some_and(held)
+            || waiting > self.rules.max_waiting
+            || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+    }
+
+    /// How many more of a lane may be parked behind others.
+    fn parkable(&self, lane: &L) -> usize {
+        if self.sparing || self.rules.behind == Behind::Wait {
+            return 0;
+        }
+        self.rules.max_parked_in_lane.saturating_sub(self.lanes.parked(lane))
     }
 
     fn park(&mut self, place: Place, kind: Kind, effects: &mut Vec<Effect>) {
@@ -287,6 +338,10 @@ impl<L: Clone + Ord> Partition<L> {
         let Some(item) = self.lanes.get_mut(place) else { return };
         item.stage = Stage::Parking(kind, key);
         let attempts = item.attempts + u32::from(kind == Kind::Retry);
+        if kind != Kind::Delay && item.home == Home::Log {
+            let lane = item.lane.clone();
+            self.lanes.moving(lane.as_ref());
+        }
         self.busy += 1;
         effects.push(Effect::Park { place, key, kind, attempts });
     }
@@ -307,6 +362,17 @@ impl<L: Clone + Ord> Partition<L> {
             return None;
         }
         let place = self.lanes.next_ready()?;
+        self.start_at(place)
+    }
+
+    /// The next attempt to make of which little is expected: one that is parked already, if there is one, so that its
+    /// failure parks nothing new.
+    pub fn start_probe(&mut self) -> Option<Start> {
+        self.lanes.prefer_parked();
+        self.start()
+    }
+
+    fn start_at(&mut self, place: Place) -> Option<Start> {
         let item = self.lanes.get_mut(place).filter(|item| item.stage == Stage::Waiting)?;
         item.stage = Stage::InFlight;
         self.busy += 1;
@@ -318,8 +384,7 @@ impl<L: Clone + Ord> Partition<L> {
     }
 
     /// How many attempts could be started now.
-    #[cfg(test)]
-    pub(super) fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         if self.draining { 0 } else { self.lanes.ready() }
     }
 
@@ -327,8 +392,13 @@ impl<L: Clone + Ord> Partition<L> {
     pub fn ended(&mut self, place: Place, verdict: Verdict, effects: &mut Vec<Effect>) {
         self.busy -= 1;
         match verdict {
-            Verdict::Delivered => self.finish(place, effects),
-            Verdict::Retry => self.park(place, Kind::Retry, effects),
+            Verdict::Delivered | Verdict::Discarded => self.finish(place, effects),
+            Verdict::Retry => {
+                if self.rules.behind == Behind::Pass {
+                    self.lanes.detach(place);
+                }
+                self.park(place, Kind::Retry, effects);
+            }
             Verdict::Dead => {
                 let Some(item) = self.lanes.get_mut(place) else { return };
                 item.stage = Stage::Burying;
@@ -355,12 +425,14 @@ impl<L: Clone + Ord> Partition<L> {
         item.stage = match kind {
             Kind::Retry => Stage::Resting,
             Kind::Behind => Stage::Waiting,
+            Kind::Delay => Stage::Delayed,
         };
         item.attempts += u32::from(kind == Kind::Retry);
         self.live.insert(at);
         self.leave(place, replaced, effects);
         match kind {
             Kind::Behind => self.lanes.wake(place),
+            Kind::Delay => effects.push(Effect::Rest(place)),
             Kind::Retry => {
                 effects.push(Effect::Rest(place));
                 self.park_followers(lane.as_ref(), effects);
@@ -370,10 +442,10 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
     fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
-        let Some(lane) = lane else { return };
+        let Some(lane) = lane.filter(|lane| self.lanes.logged(lane) > 0) else { return };
         let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
-        let followers: Vec<Place> =
-            self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place).collect();
+        let followers = self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place);
+        let followers: Vec<Place> = followers.take(self.parkable(lane)).collect();
         for place in followers {
             self.park(place, Kind::Behind, effects);
         }
@@ -381,11 +453,16 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// The instant of a parked delivery has come.
     pub fn due(&mut self, place: Place) {
-        if let Some(item) = self.lanes.get_mut(place)
-            && item.stage == Stage::Resting
-        {
-            item.stage = Stage::Waiting;
-            self.lanes.wake(place);
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        match std::mem::replace(&mut item.stage, Stage::Waiting) {
+            Stage::Resting => self.lanes.wake(place),
+            Stage::Delayed => {
+                if self.rules.planted.is(Deviation::DelayBesideLane) {
+                    item.lane = None;
+                }
+                self.lanes.enter(place);
+            }
+            other => item.stage = other,
         }
     }
 
@@ -487,6 +564,11 @@ impl<L: Clone + Ord> Partition<L> {
     /// Makes the next commit one that is wanted.
     pub(super) fn touch(&mut self) {
         self.dirty = true;
+    }
+
+    /// While sparing, nothing is parked behind others: what waits stays in its source.
+    pub fn spare(&mut self, sparing: bool) {
+        self.sparing = sparing;
     }
 
     /// Starts no more attempts and takes no more records.

@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{
-    Committed, Effect, Kind, Loaded, Loading, Metadata, Offsets, Partition, Place, Planted, Rules, StateKey,
-    Verdict, listing::Listing,
+    Behind, Committed, Effect, Kind, Loaded, Loading, Metadata, Offsets, Partition, Place, Planted, Rules,
+    StateKey, Verdict, listing::Listing,
 };
 
-const RULES: Rules = Rules { max_unresolved: 8, max_waiting: 2, planted: Planted::NONE };
+const RULES: Rules = Rules {
+    max_unresolved: 8,
+    max_waiting: 2,
+    max_parked_in_lane: usize::MAX,
+    behind: Behind::Park,
+    planted: Planted::NONE,
+};
 const SOURCES: u16 = 2;
 
 /// A `.state` record, or its tombstone.
@@ -420,7 +426,7 @@ proptest! {
 
 // === lists that do not fit ===
 
-const WIDE: Rules = Rules { max_unresolved: 512, max_waiting: 64, planted: Planted::NONE };
+const WIDE: Rules = Rules { max_unresolved: 512, max_waiting: 64, ..RULES };
 
 fn key(seq: u64) -> StateKey {
     StateKey { epoch: 1, seq, nonce: 1 }

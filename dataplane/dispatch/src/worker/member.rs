@@ -10,18 +10,22 @@ use std::{
 
 use evhub_journal::{CommitError, Committed, Error, Journal, Polled, Tail, TopicPartition, WriteError};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tracing::{info, warn};
 
 use super::{
+    gate::Gate,
     shared::{Lane, Shared},
-    slot::{Out, Read, Slot, Working},
+    slot::{Out, Read, Rest, Slot, Working},
     takeover::{self, Body, Taken},
     task::{self, Done},
 };
 use crate::{
     Progress,
-    protocol::{Claiming, Doubt, Loaded, Next, Offsets, Place, Planted, Rules, StateKey, after},
+    protocol::{Claiming, Doubt, Loaded, Next, Offsets, Place, StateKey, after},
 };
 
 /// What is resolved is committed at the latest after this long, or when so many deliveries have ended: half of what a
@@ -31,8 +35,6 @@ const COMMIT_EVERY: usize = Working::MOST_UNCOMMITTED / 2;
 
 /// How many tombstones of a sweep are under way at once.
 const SWEEP: usize = 256;
-
-const RULES: Rules = Rules { max_unresolved: 512, max_waiting: 64, planted: Planted::NONE };
 
 /// Why a member's work ended.
 pub(super) enum Exit {
@@ -71,13 +73,18 @@ impl<J: Journal> Member<J> {
         }
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
-        let out = Out { shared, tasks, timers, topics, held: 0 };
+        let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
+        let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0), held: 0 };
         let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
     }
 
     /// Works until told to stop, or until the group must be joined anew.
-    pub(super) async fn work(mut self, mut stop: impl Future<Output = ()> + Unpin) -> Exit {
+    pub(super) async fn work(
+        mut self,
+        mut stop: impl Future<Output = ()> + Unpin,
+        resume: &mut watch::Receiver<u64>,
+    ) -> Exit {
         let mut inbox = self.out.shared.inbox.clone();
         let has_inbox = self.sources.contains(&self.out.shared.processor.inbox_topic);
         let mut exit = Exit::Stopped;
@@ -96,6 +103,10 @@ impl<J: Journal> Member<J> {
                 Ok(_) = inbox.wait_for(|made| *made), if !has_inbox && !self.draining => {
                     exit = Exit::Again("an inbox was made");
                     self.drain();
+                    Ok(())
+                }
+                Ok(()) = resume.changed() => {
+                    self.resume();
                     Ok(())
                 }
                 Some((partition, done)) = self.out.tasks.next() => self.done(partition, done),
@@ -167,32 +178,32 @@ impl<J: Journal> Member<J> {
 
     fn take(&mut self, partition: u32) {
         self.slots.insert(partition, Slot::Taking);
-        let taking = takeover::take(Arc::clone(&self.out.shared), partition, self.sources.clone(), RULES);
+        let taking = takeover::take(Arc::clone(&self.out.shared), partition, self.sources.clone());
         self.out.run(partition, async move { Done::Taken(taking.await) });
     }
 
     fn taken(&mut self, partition: u32, taken: Taken) {
         let Taken { mut loading, found } = taken;
-        let mut instants = HashMap::new();
+        let mut rests = HashMap::new();
         for found in found {
             let (at, key) = (found.at, found.key);
             match found.body {
                 Body::Tombstone => loading.tombstone(key),
                 Body::Unreadable(_) => loading.unreadable(at, key),
-                Body::Parked { topic, offset, lane, kind, attempts, not_before: instant } => {
+                Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
                     let place = Place { source: self.out.source(&topic), offset };
-                    instants.insert(at, instant);
+                    rests.insert(at, Rest { not_before, kind, bytes });
                     loading.record(Loaded { at, key, place, lane, kind, attempts });
                 }
             }
         }
         let claiming = loading.finish();
-        let instant = |(place, at)| instants.get(&at).map(|instant| (place, *instant));
-        let not_before = claiming.kept().filter_map(instant).collect();
+        let rest = |(place, at)| rests.get(&at).map(|rest| (place, *rest));
+        let parked = claiming.kept().filter_map(rest).collect();
         for &(at, key) in claiming.sweep().iter().take(SWEEP) {
             self.sweep(partition, at, key);
         }
-        self.claim(partition, claiming, not_before);
+        self.claim(partition, claiming, parked);
     }
 
     fn sweep(&self, partition: u32, at: u64, key: StateKey) {
@@ -200,19 +211,19 @@ impl<J: Journal> Member<J> {
         self.out.run(partition, async move { Done::Swept(at, swept.await) });
     }
 
-    fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, not_before: HashMap<Place, i64>) {
+    fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
         if let Some(offsets) = claiming.claim() {
             let claimed = self.commit(partition, offsets);
             self.out.run(partition, async move { Done::Claimed(claimed.await) });
         }
-        self.slots.insert(partition, Slot::Claiming(Box::new(claiming), not_before));
+        self.slots.insert(partition, Slot::Claiming(Box::new(claiming), parked));
     }
 
-    fn claimed(&mut self, partition: u32, claiming: Claiming<Lane>, not_before: HashMap<Place, i64>) {
+    fn claimed(&mut self, partition: u32, claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
         let mut effects = Vec::new();
         let owned = claiming.acknowledged(&mut effects);
-        let (epoch, parked) = (owned.claim().epoch, owned.parked_count());
-        info!(processor = %self.out.shared.name, partition, epoch, parked, "partition claimed");
+        let (epoch, count) = (owned.claim().epoch, owned.parked_count());
+        info!(processor = %self.out.shared.name, partition, epoch, parked = count, "partition claimed");
         Progress::add(&self.out.shared.progress.claims, 1);
         for (index, topic) in self.sources.iter().enumerate() {
             let at = TopicPartition { topic: topic.clone(), partition };
@@ -220,7 +231,8 @@ impl<J: Journal> Member<J> {
             // An earlier ownership may have left it paused.
             self.tail.pause(&at, false);
         }
-        let mut working = Working::new(partition, owned, not_before);
+        let mut working = Working::new(partition, owned, parked, &mut self.out);
+        working.partition.spare(self.out.gate.open);
         working.carry_out(effects, &mut self.out);
         if self.draining || self.leaving.contains(&partition) {
             working.partition.drain();
@@ -248,7 +260,9 @@ impl<J: Journal> Member<J> {
 
     fn release(&mut self, partition: u32) {
         self.leaving.remove(&partition);
-        self.slots.remove(&partition);
+        if let Some(Slot::Working(working)) = self.slots.remove(&partition) {
+            working.forget(&mut self.out);
+        }
         self.out.timers.retain(|timer| timer.1 != partition);
         self.gauge();
         self.out.shared.progress.listening.store(false, Relaxed);
@@ -292,7 +306,10 @@ impl<J: Journal> Member<J> {
                 slot.attempted(*attempted, &mut self.out);
             }
             Done::Parked(place, Ok(at)) => slot.partition.parked(place, at, &mut effects),
-            Done::Buried(place) => slot.partition.buried(place, &mut effects),
+            Done::Buried(place) => {
+                slot.finished(place, &mut self.out);
+                slot.partition.buried(place, &mut effects);
+            }
             Done::Cleared(at, Ok(())) => slot.partition.cleared(at),
             Done::Committed(Ok(())) => {
                 Progress::add(&self.out.shared.progress.commits, 1);
@@ -321,24 +338,24 @@ impl<J: Journal> Member<J> {
             }
             (Some(Slot::Taking), Done::Taken(Ok(taken))) => self.taken(partition, taken),
             (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
-            (Some(Slot::Claiming(mut claiming, not_before)), Done::Swept(at, Ok(()))) => {
+            (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(()))) => {
                 claiming.swept(at);
                 if let Some(&(at, key)) = claiming.sweep().get(SWEEP - 1) {
                     self.sweep(partition, at, key);
                 }
-                self.claim(partition, *claiming, not_before);
+                self.claim(partition, *claiming, parked);
             }
-            (Some(Slot::Claiming(claiming, not_before)), Done::Claimed(Ok(()))) => {
-                self.claimed(partition, *claiming, not_before);
+            (Some(Slot::Claiming(claiming, parked)), Done::Claimed(Ok(()))) => {
+                self.claimed(partition, *claiming, parked);
             }
-            (Some(Slot::Claiming(mut claiming, not_before)), Done::Claimed(Err(error))) => {
+            (Some(Slot::Claiming(mut claiming, parked)), Done::Claimed(Err(error))) => {
                 doubt(&error)?;
                 warn!(processor = %self.out.shared.name, partition, %error, "cannot claim; trying again");
                 claiming.rejected();
                 if self.leaving.contains(&partition) {
                     self.release(partition);
                 } else {
-                    self.claim(partition, *claiming, not_before);
+                    self.claim(partition, *claiming, parked);
                 }
             }
             (Some(_), Done::Swept(_, Err(error))) => return Err(unknown(&error)),
@@ -359,22 +376,69 @@ impl<J: Journal> Member<J> {
 
     /// Starts as many attempts as may be under way at once, one partition after the other.
     fn start_attempts(&mut self) {
-        let most = u64::from(self.out.shared.processor.policy.max_in_flight);
+        self.look_again();
+        if self.out.is_halted() {
+            return;
+        }
+        let (now, width) = (std::time::Instant::now(), self.out.gate.width());
         let numbers: Vec<u32> = self.slots.keys().copied().collect();
         let mut idle = 0;
-        while idle < numbers.len() && Progress::get(&self.out.shared.progress.in_flight) < most {
+        while idle < numbers.len() && Progress::get(&self.out.shared.progress.in_flight) < width {
             self.turn = (self.turn + 1) % numbers.len() as u32;
-            let started = match self.slots.get_mut(&numbers[self.turn as usize]) {
-                Some(Slot::Working(working)) => working.start(&self.out),
-                _ => false,
+            idle += 1;
+            let Some(Slot::Working(working)) = self.slots.get_mut(&numbers[self.turn as usize]) else {
+                continue;
             };
-            idle = if started { 0 } else { idle + 1 };
+            if working.partition.ready() == 0 {
+                continue;
+            }
+            let Some(permit) = self.out.gate.admit(now) else { return };
+            match working.start(permit, &self.out) {
+                Ok(()) => idle = 0,
+                Err(permit) => self.out.gate.put_back(permit),
+            }
+        }
+    }
+
+    /// Follows the target's breaker, and takes in what there is room for again.
+    fn look_again(&mut self) {
+        let was_open = self.out.gate.open;
+        self.out.gate.refresh(std::time::Instant::now());
+        let open = self.out.gate.open;
+        let mut roomy = Vec::new();
+        for (number, slot) in &mut self.slots {
+            let Slot::Working(working) = slot else { continue };
+            if open != was_open {
+                working.partition.spare(open);
+            }
+            if working.can_take_in(&self.out) {
+                roomy.push(*number);
+            }
+        }
+        if open != was_open {
+            self.out.shared.progress.breaker_open.store(open, Relaxed);
+            info!(processor = %self.out.shared.name, open, "the target's breaker changed");
+        }
+        for number in roomy {
+            self.take_in(number);
+        }
+    }
+
+    /// Somebody wants the Processor to go on.
+    fn resume(&mut self) {
+        self.out.suspended = false;
+        self.out.shared.progress.suspended.store(false, Relaxed);
+        for slot in self.slots.values_mut() {
+            if let Slot::Working(working) = slot {
+                working.resume();
+            }
         }
     }
 
     fn wake(&self) -> Option<Instant> {
         let timer = self.out.timers.first().map(|timer| timer.0);
-        [timer, self.commit_at].into_iter().flatten().min()
+        let again = self.out.gate.again.filter(|_| !self.draining && !self.out.is_halted());
+        [timer, self.commit_at, again.map(Instant::from_std)].into_iter().flatten().min()
     }
 
     fn fall_due(&mut self) {
@@ -382,7 +446,7 @@ impl<J: Journal> Member<J> {
         while let Some(timer) = self.out.timers.first().copied().filter(|timer| timer.0 <= now) {
             self.out.timers.remove(&timer);
             if let Some(Slot::Working(working)) = self.slots.get_mut(&timer.1) {
-                working.partition.due(timer.2);
+                working.due(timer.2, &mut self.out);
             }
         }
         if self.commit_at.is_some_and(|at| at <= now) {
@@ -405,16 +469,6 @@ impl<J: Journal> Member<J> {
             self.commit_one(partition);
         }
         self.gauge();
-        self.take_in_paused();
-    }
-
-    /// Room that one partition made is room for another: what the Processor has parked is bounded for all of them.
-    fn take_in_paused(&mut self) {
-        let paused = self.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Working(w) if w.paused));
-        let paused: Vec<u32> = paused.map(|(partition, _)| *partition).collect();
-        for partition in paused {
-            self.take_in(partition);
-        }
     }
 
     /// Commits what is to be committed of a partition; returns whether there was anything.
@@ -448,15 +502,15 @@ impl<J: Journal> Member<J> {
     }
 
     fn gauge(&self) {
-        let (mut parked, mut unresolved) = (0, 0);
-        for slot in self.slots.values() {
-            if let Slot::Working(working) = slot {
-                parked += working.partition.parked_count() as u64;
-                unresolved += working.partition.unresolved() as u64;
-            }
-        }
-        self.out.shared.progress.parked.store(parked, Relaxed);
-        self.out.shared.progress.unresolved.store(unresolved, Relaxed);
+        let unresolved = self.slots.values().map(|slot| match slot {
+            Slot::Working(working) => working.partition.unresolved() as u64,
+            Slot::Taking | Slot::Claiming(..) => 0,
+        });
+        let progress = &self.out.shared.progress;
+        progress.unresolved.store(unresolved.sum(), Relaxed);
+        progress.parked.store(self.out.parked.0, Relaxed);
+        progress.parked_bytes.store(self.out.parked.1, Relaxed);
+        progress.concurrency.store(self.out.gate.width(), Relaxed);
     }
 }
 

@@ -1,18 +1,23 @@
 //! What all futures of one worker share: the log, the Processor, and topics made when first needed. I/O.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use evhub_backoff::Backoff;
 use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
-use evhub_routing::{Order, Processor, derived_record_bytes};
+use evhub_routing::{EvhubName, Order, Processor, derived_record_bytes};
 use tokio::{sync::OnceCell, sync::watch, time::sleep};
 use uuid::Uuid;
 
 use super::Assignment;
-use crate::{Progress, sender::Sender};
+use crate::{
+    Progress,
+    protocol::{Behind, Planted, Rules},
+    sender::Sender,
+};
 
 /// The name of a lane: the key of its events.
 pub(super) type Lane = Arc<[u8]>;
@@ -20,6 +25,7 @@ pub(super) type Lane = Arc<[u8]>;
 pub(super) struct Shared<J> {
     pub(super) journal: J,
     pub(super) processor: Arc<Processor>,
+    producers: BTreeMap<String, EvhubName>,
     pub(super) progress: Arc<Progress>,
     pub(super) sender: Sender,
     pub(super) inbox: watch::Receiver<bool>,
@@ -33,11 +39,11 @@ pub(super) struct Shared<J> {
 
 impl<J: Journal> Shared<J> {
     pub(super) fn new(assignment: Assignment<J>) -> Self {
-        let Assignment { journal, processor, progress, sender, inbox } = assignment;
+        let Assignment { journal, processor, producers, progress, sender, inbox, resume: _ } = assignment;
         let identity = Uuid::new_v5(&Uuid::NAMESPACE_URL, processor.uid.as_bytes());
         let name = processor.name.to_string();
         let (state, dead) = (OnceCell::new(), OnceCell::new());
-        Self { journal, processor, progress, sender, inbox, name, identity, state, dead }
+        Self { journal, processor, producers, progress, sender, inbox, name, identity, state, dead }
     }
 
     /// The stable idempotency key of an event's delivery to this Processor: the same for every attempt, whoever makes
@@ -46,10 +52,35 @@ impl<J: Journal> Shared<J> {
         Uuid::new_v5(&self.identity, format!("{source}\n{id}").as_bytes()).to_string()
     }
 
+    /// What bounds the work of each partition.
+    pub(super) fn rules(&self) -> Rules {
+        let policy = &self.processor.policy;
+        Rules {
+            max_unresolved: 512,
+            max_waiting: 64,
+            max_parked_in_lane: policy.max_parked_per_key as usize,
+            behind: match policy.order {
+                Order::None | Order::Key => Behind::Park,
+                Order::KeyFirstAttempt => Behind::Pass,
+                Order::Partition => Behind::Wait,
+            },
+            planted: Planted::NONE,
+        }
+    }
+
+    /// What EvHub calls the Producer of a topic's events. What came by the inbox was the first one's, as far as anybody
+    /// knows.
+    pub(super) fn producer(&self, topic: &str) -> Option<&EvhubName> {
+        self.producers.get(topic).or_else(|| self.producers.values().next())
+    }
+
     /// The lane of an event, by its record's key.
     pub(super) fn lane(&self, key: Option<&bytes::Bytes>) -> Option<Lane> {
         match self.processor.policy.order {
-            Order::Key => key.filter(|key| !key.is_empty()).map(|key| Arc::from(&key[..])),
+            Order::Partition => Some(Lane::default()),
+            Order::Key | Order::KeyFirstAttempt => {
+                key.filter(|key| !key.is_empty()).map(|key| Arc::from(&key[..]))
+            }
             Order::None => None,
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     Progress,
     dead::{DeadLetter, Reason},
     parked::{self, Parked},
-    protocol::{Committed, Kind, Loading, Metadata, Rules, StateKey},
+    protocol::{Committed, Kind, Loading, Metadata, StateKey},
 };
 
 /// How many `.state` records, and about how many bytes of them, one read brings.
@@ -42,6 +42,7 @@ pub(super) enum Body {
         kind: Kind,
         attempts: u32,
         not_before: i64,
+        bytes: u64,
     },
     Tombstone,
     /// With the record as it is.
@@ -53,12 +54,11 @@ pub(super) async fn take<J: Journal>(
     shared: Arc<Shared<J>>,
     partition: u32,
     sources: Vec<String>,
-    rules: Rules,
 ) -> Result<Taken, Error> {
     let committed = committed(&shared, partition, sources).await?;
     let state = shared.state(partition);
     let end = end(&shared, &state).await?;
-    let loading = Loading::new(rules, fastrand::u64(..), &committed, end);
+    let loading = Loading::new(shared.rules(), fastrand::u64(..), &committed, end);
     let mut found = Vec::new();
     let (from, to) = loading.range();
     read(&shared, &state, from, to, &mut found).await?;
@@ -105,11 +105,16 @@ async fn committed<J: Journal>(
 /// Where a partition without a commit begins. An inbox is read whole; what it holds for others is passed over.
 async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u64, Error> {
     let processor = &shared.processor;
+    let inbox = at.topic == processor.inbox_topic;
     match processor.start {
-        Start::Latest if at.topic != processor.inbox_topic => {
-            shared.journal.offset_at(at, processor.created - SKEW_MS).await
+        Start::Latest if !inbox => shared.journal.offset_at(at, processor.created - SKEW_MS).await,
+        Start::At(instant) if !inbox => shared.journal.offset_at(at, instant).await,
+        Start::Committed if !inbox => {
+            // Asking again brings no commit about, and guessing would lose or repeat; so the end, loudly.
+            warn!(processor = %shared.name, partition = %at, "no committed offset; beginning at the end");
+            shared.journal.end(at).await
         }
-        Start::Latest | Start::Earliest => Ok(0),
+        Start::Latest | Start::Earliest | Start::Committed | Start::At(_) => Ok(0),
     }
 }
 
@@ -143,8 +148,8 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> 
     }
     let body = match Parked::decode(&stored.record) {
         Ok(Parked { kind, topic, offset, attempts, not_before, event, .. }) => {
-            let lane = shared.lane(event.key.as_ref());
-            Body::Parked { topic, offset, lane, kind, attempts, not_before }
+            let (lane, bytes) = (shared.lane(event.key.as_ref()), event.size() as u64);
+            Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes }
         }
         Err(error) => {
             error!(processor = %shared.name, at, %error, "a parked delivery cannot be read; it becomes a dead letter");

@@ -1,9 +1,9 @@
 //! What is under way for a worker: each future ends in one [`Done`]. I/O.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use evhub_event::{Record, kafka};
+use evhub_event::{Controls, Record, kafka};
 use evhub_journal::{CommitError, Journal, Place as Where, WriteError};
 use tracing::warn;
 
@@ -14,9 +14,10 @@ use super::{
 use crate::{
     dead::{Cause, Reason},
     outcome::Answer,
+    pace::Permit,
     parked::Parked,
     protocol::{Place, Start, StateKey},
-    sender::Identity,
+    sender::{Delivery, Identity, Reply},
 };
 
 /// An event and what its attempts came to so far.
@@ -25,6 +26,8 @@ pub(super) struct Payload {
     pub(super) record: Record,
     pub(super) first_attempt: Option<i64>,
     pub(super) causes: Vec<Cause>,
+    pub(super) throttled: u32,
+    pub(super) pass_back: Option<Bytes>,
     /// How much of what may be held in memory it takes: nothing when it was read back from where it is parked.
     pub(super) held: usize,
 }
@@ -35,8 +38,8 @@ pub(super) struct Attempted {
     pub(super) start: Start,
     pub(super) payload: Payload,
     pub(super) answer: Answer,
-    pub(super) began: i64,
-    pub(super) micros: u64,
+    pub(super) began: (i64, Instant),
+    pub(super) permit: Permit,
 }
 
 /// Something that was under way for a partition has ended.
@@ -56,38 +59,57 @@ pub(super) async fn attempt<J: Journal>(
     shared: Arc<Shared<J>>,
     partition: u32,
     epoch: u64,
-    start: Start,
+    (start, topic): (Start, String),
     payload: Option<Payload>,
+    permit: Permit,
 ) -> Attempted {
-    let (payload, unreadable) = match (payload, start.state) {
+    let (mut payload, unreadable) = match (payload, start.state) {
         (Some(payload), _) => (payload, None),
         (None, Some(at)) => read_parked(&shared, partition, at).await,
         (None, None) => (Payload::of(Record::default()), Some("the event's record is gone".to_owned())),
     };
-    let began = now();
-    let clock = std::time::Instant::now();
-    let answer = match unreadable {
-        Some(text) => Answer::Poison(Reason::PoisonState, text),
-        None => send(&shared, epoch, start, &payload).await,
+    let began = (now(), Instant::now());
+    let reply = match unreadable {
+        Some(text) => Answer::Poison(Reason::PoisonState, text).into(),
+        None => send(&shared, epoch, start.attempt, &topic, &payload).await,
     };
-    Attempted { start, payload, answer, began, micros: clock.elapsed().as_micros() as u64 }
+    payload.pass_back = reply.pass_back.or(payload.pass_back);
+    Attempted { start, payload, answer: reply.answer, began, permit }
 }
 
-async fn send<J: Journal>(shared: &Shared<J>, epoch: u64, start: Start, payload: &Payload) -> Answer {
+async fn send<J: Journal>(
+    shared: &Shared<J>,
+    epoch: u64,
+    attempt: u32,
+    topic: &str,
+    payload: &Payload,
+) -> Reply {
     let event = match kafka::decode(&payload.record) {
         Ok(event) => event,
-        Err(poison @ kafka::Poison::Empty) => return Answer::Poison(Reason::PoisonEmpty, poison.to_string()),
-        Err(kafka::Poison::Decode(why)) => return Answer::Poison(Reason::PoisonDecode, why.to_string()),
+        Err(poison @ kafka::Poison::Empty) => {
+            return Answer::Poison(Reason::PoisonEmpty, poison.to_string()).into();
+        }
+        Err(kafka::Poison::Decode(why)) => {
+            return Answer::Poison(Reason::PoisonDecode, why.to_string()).into();
+        }
     };
+    let controls = Controls::of(&payload.record);
     let processor = &shared.processor;
     let identity = Identity {
         delivery: shared.delivery(&event.source, &event.id),
-        attempt: start.attempt,
+        attempt,
         epoch,
         processor: &shared.name,
         generation: processor.generation,
     };
-    shared.sender.attempt(&processor.target.url, &event, &identity, processor.target.timeout).await
+    let Some(producer) = shared.producer(topic) else {
+        return Answer::Failed("it is not known where the event came from".to_owned()).into();
+    };
+    let (tags, pass_back) = (&controls.tags, payload.pass_back.as_ref());
+    let delivery = Delivery { event: &event, tags, producer, pass_back, identity };
+    let target = &processor.target;
+    let timeout = controls.timeout.map_or(target.timeout, |allowed| allowed.min(target.timeout));
+    shared.sender.attempt(target, &delivery, timeout).await
 }
 
 /// The payload, or an empty one and why it cannot be read. Waits for a log that is not available.
@@ -184,12 +206,13 @@ impl Payload {
     }
 
     fn of(record: Record) -> Self {
-        Self { record, first_attempt: None, causes: Vec::new(), held: 0 }
+        Self { record, first_attempt: None, causes: Vec::new(), throttled: 0, pass_back: None, held: 0 }
     }
 }
 
 impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
-        Self { record: parked.event, first_attempt: parked.first_attempt, causes: parked.causes, held: 0 }
+        let Parked { event: record, first_attempt, causes, throttled, pass_back, .. } = parked;
+        Self { record, first_attempt, causes, throttled, pass_back, held: 0 }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evhub_journal::Place;
-use evhub_routing::{Backoff, Growth, Retry};
+use evhub_routing::{Backoff, Growth};
 
 use crate::{
     target::{Reply, Target},
@@ -73,8 +73,8 @@ async fn waits(growth: Growth, jitter_percent: u8) -> Vec<u128> {
     let target = Target::new(|attempt| Reply::Status(if attempt.number() < 5 { 500 } else { 200 })).await;
     let mut world = World::new(&target.url, 1).await;
     let (initial, max) = (Duration::from_millis(100), Duration::from_millis(250));
-    world.processor.policy.retry =
-        Retry { max_attempts: 5, backoff: Backoff { growth, initial, max, jitter_percent } };
+    let retry = &mut world.processor.policy.retry;
+    (retry.max_attempts, retry.backoff) = (5, Backoff { growth, initial, max, jitter_percent });
     let running = world.start();
     world.publish("e", None).await;
     until("it is delivered", || running.delivered() == 1).await;

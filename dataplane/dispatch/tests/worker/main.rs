@@ -14,4 +14,6 @@ mod doubts;
 mod order;
 mod ownership;
 mod poison;
+mod policy;
+mod protocols;
 mod start;

@@ -116,7 +116,8 @@ async fn intake_stops_at_the_most_that_may_be_parked_and_goes_on() {
     let (open, gate) = watch::channel(false);
     let fails = gate.clone();
     let target = Target::new(move |attempt| {
-        Reply::Status(if attempt.id().starts_with('f') && !*fails.borrow() { 503 } else { 200 })
+        // A failure of the event, not of the target: it must not open the breaker.
+        Reply::Status(if attempt.id().starts_with('f') && !*fails.borrow() { 408 } else { 200 })
     })
     .await;
     let mut world = World::new(&target.url, 2).await;

@@ -83,7 +83,7 @@ async fn a_killed_worker_s_successor_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn many_owners_one_after_the_other_lose_and_double_nothing() {
-    let target = Target::new(|attempt| Reply::Status(if attempt.number() < 3 { 503 } else { 200 })).await;
+    let target = Target::new(|attempt| Reply::Status(if attempt.number() < 3 { 408 } else { 200 })).await;
     let world = World::new(&target.url, 2).await;
     for n in 0..200 {
         world.publish(&format!("e{n}"), Some(&format!("k{}", n % 20))).await;
@@ -199,6 +199,8 @@ async fn as_much_parked_as_may_be_does_not_keep_replay_from_passing() {
             attempts: 1,
             first_attempt: Some(1),
             not_before: 0,
+            throttled: 0,
+            pass_back: None,
             causes: vec![],
             event: kafka::encode(&event(&format!("e{offset}"), None)),
         };

@@ -70,6 +70,8 @@ fn parked(uid: &str, id: &str, seq: u64, offset: u64) -> Record {
         attempts: 1,
         first_attempt: Some(1),
         not_before: 0,
+        throttled: 0,
+        pass_back: None,
         causes: vec![],
         event: kafka::encode(&event(id, None)),
     };

@@ -1,6 +1,7 @@
 //! One Processor on a log of its own: publishing to it, running its worker, looking at what it left.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +19,8 @@ use evhub_journal::{
     Embedded, Journal, Place, Position, Stored, TopicPartition, TopicSettings, embedded::Options,
 };
 use evhub_routing::{
-    Backoff, Growth, Name, OnExhausted, Order, Policy, Processor, Protocol, Retry, Route, Start, Target,
+    Backoff, EvhubName, Growth, Name, OnExhausted, Order, Policy, Processor, Protocol, Retry, RetryAfter,
+    RetryOn, Route, Start, Target,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -43,6 +45,7 @@ pub(crate) struct World {
     pub(crate) log: Faulty,
     pub(crate) processor: Processor,
     pub(crate) inbox: watch::Sender<bool>,
+    pub(crate) resume: watch::Sender<u64>,
     _dir: TempDir,
 }
 
@@ -59,8 +62,8 @@ impl World {
         let dir = TempDir::new().expect("a folder");
         let options = Options { reserve_bytes: 0, ..Options::new(dir.path()) };
         let log = Faulty::new(Embedded::open(options).expect("a log"));
-        let world =
-            Self { log, processor: processor(url, partitions), inbox: watch::channel(false).0, _dir: dir };
+        let (inbox, resume) = (watch::channel(false).0, watch::channel(0).0);
+        let world = Self { log, processor: processor(url, partitions), inbox, resume, _dir: dir };
         world.make(EVENTS, partitions).await;
         world
     }
@@ -77,7 +80,13 @@ impl World {
 
     pub(crate) fn retry(&mut self, max_attempts: u32, wait: Duration) {
         let backoff = Backoff { growth: Growth::Fixed, initial: wait, max: wait, jitter_percent: 0 };
-        self.processor.policy.retry = Retry { max_attempts, backoff };
+        let retry = &mut self.processor.policy.retry;
+        (retry.max_attempts, retry.backoff) = (max_attempts, backoff);
+    }
+
+    fn producers() -> BTreeMap<String, EvhubName> {
+        let name = EvhubName { app_id: "shop-app".to_owned(), topic_id: "orders-topic".to_owned() };
+        BTreeMap::from([(EVENTS.to_owned(), name)])
     }
 
     /// Starts a worker.
@@ -86,9 +95,11 @@ impl World {
         let assignment = Assignment {
             journal: self.log.clone(),
             processor: Arc::new(self.processor.clone()),
+            producers: Self::producers(),
             progress: Arc::clone(&progress),
             sender: Sender::default(),
             inbox: self.inbox.subscribe(),
+            resume: self.resume.subscribe(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(run(assignment, async move {
@@ -237,21 +248,34 @@ fn processor(url: &str, partitions: u32) -> Processor {
         routes: vec![Route { producer: Name::new("shop", "orders"), topic: EVENTS.to_owned() }],
         partitions,
         event_bytes: 1 << 20,
+        filter: None,
+        delay_key: None,
         target: Target {
             url: url.parse().expect("a URL"),
             protocol: Protocol::CloudEvents,
             timeout: Duration::from_secs(10),
+            headers: Vec::new(),
+            tls: None,
         },
         policy: Policy {
             order: Order::Key,
             max_in_flight: 64,
             max_parked: 100_000,
+            max_parked_bytes: 1 << 30,
+            max_parked_per_key: 100_000,
+            rate_limit: None,
             retry: Retry {
                 max_attempts: 3,
+                // Parked deliveries of tests were first attempted long ago.
+                max_age: Duration::from_secs(u64::from(u32::MAX)),
                 backoff: Backoff { growth: Growth::Fixed, initial: wait, max: wait, jitter_percent: 0 },
+                retry_after: RetryAfter { honor: true, max: Duration::from_mins(1) },
+                retry_on: RetryOn::default(),
             },
             on_exhausted: OnExhausted::DeadLetter,
+            dead_letter_retention: Duration::from_hours(1),
         },
         start: Start::Earliest,
+        suspend: false,
     }
 }

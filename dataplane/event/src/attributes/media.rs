@@ -38,27 +38,47 @@ pub(crate) fn is_cloudevents(content_type: &str) -> bool {
     content_type.get(..CLOUDEVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(CLOUDEVENTS))
 }
 
-/// Whether the body is a whole event in the JSON format. A CloudEvents format of any other kind is refused.
-pub(crate) fn is_structured(content_type: &str) -> Result<bool, Invalid> {
+/// What a body in a CloudEvents format holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One event.
+    Single,
+    /// An array of events.
+    Batch,
+}
+
+/// Which of the JSON formats the body is in, if it is in a CloudEvents format at all. One of any other kind is refused.
+pub(crate) fn format(content_type: &str) -> Result<Option<Format>, Invalid> {
     if !is_cloudevents(content_type) {
-        return Ok(false);
+        return Ok(None);
     }
-    let detail = match parse(content_type) {
-        Some(media) if media.subtype.eq_ignore_ascii_case("cloudevents+json") && media.is_utf8() => {
-            return Ok(true);
-        }
-        Some(media) if media.subtype.eq_ignore_ascii_case("cloudevents+json") => {
-            "application/cloudevents+json is taken in utf-8 only".to_owned()
-        }
-        Some(media) if has_prefix(media.subtype, "cloudevents-batch") => {
-            "batches come with a later version; send single events as application/cloudevents+json".to_owned()
-        }
+    let media = parse(content_type);
+    let known = media.and_then(|media| {
+        let formats = [("cloudevents+json", Format::Single), ("cloudevents-batch+json", Format::Batch)];
+        formats.into_iter().find(|(name, _)| media.subtype.eq_ignore_ascii_case(name))
+    });
+    let detail = match (media, known) {
+        (Some(media), Some((_, format))) if media.is_utf8() => return Ok(Some(format)),
+        (_, Some((name, _))) => format!("application/{name} is taken in utf-8 only"),
         _ => format!(
-            "{} is not taken; send application/cloudevents+json, or ce- headers and the content type of the data",
+            "{} is not taken; send application/cloudevents+json, application/cloudevents-batch+json, or ce- headers and \
+             the content type of the data",
             quote(content_type)
         ),
     };
     Err(Invalid::new(Reason::UnsupportedMediaType, "content-type", detail))
+}
+
+/// Whether the body is one event in the JSON format. A CloudEvents format of any other kind is refused.
+pub(crate) fn is_structured(content_type: &str) -> Result<bool, Invalid> {
+    match format(content_type)? {
+        None => Ok(false),
+        Some(Format::Single) => Ok(true),
+        Some(Format::Batch) => {
+            let detail = "a batch is not one event";
+            Err(Invalid::new(Reason::UnsupportedMediaType, "content-type", detail))
+        }
+    }
 }
 
 /// Takes a media type apart as RFC 9110 writes it; `None` when it is none.
@@ -108,10 +128,6 @@ fn split_value(text: &str) -> Option<(&str, &str)> {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-fn has_prefix(text: &str, prefix: &str) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 fn has_suffix(text: &str, suffix: &str) -> bool {

@@ -33,14 +33,18 @@ pub(super) fn open(body: &Bytes) -> Result<Members<'_>, Invalid> {
             "the body is empty; it must hold an event as a JSON object",
         ));
     }
-    let text = std::str::from_utf8(body)
-        .map_err(|problem| invalid_json(problem.valid_up_to(), "it is not UTF-8"))?;
+    let text = text(body)?;
     if depth(text) > MAX_DEPTH {
         let detail = format!("the JSON is nested more than {MAX_DEPTH} levels deep");
         return Err(Invalid::whole(Reason::TooDeep, detail));
     }
     let members: Members<'_> = serde_json::from_str(text).map_err(|problem| broken(text, 0, &problem))?;
     if members.too_many { Err(attributes::too_many()) } else { Ok(members) }
+}
+
+/// The body as text.
+pub(super) fn text(body: &Bytes) -> Result<&str, Invalid> {
+    std::str::from_utf8(body).map_err(|problem| invalid_json(problem.valid_up_to(), "it is not UTF-8"))
 }
 
 /// The string that a value within the body is.
@@ -73,7 +77,7 @@ pub(super) fn depth(text: &str) -> usize {
 }
 
 /// Turns the line and column where reading stopped into an offset, and leaves out the words that repeat them.
-fn broken(text: &str, start: usize, problem: &serde_json::Error) -> Invalid {
+pub(super) fn broken(text: &str, start: usize, problem: &serde_json::Error) -> Invalid {
     let lines: usize = text.split_inclusive('\n').take(problem.line().saturating_sub(1)).map(str::len).sum();
     let words = problem.to_string();
     let words = words.split(" at line ").next().unwrap_or_default();
@@ -81,7 +85,7 @@ fn broken(text: &str, start: usize, problem: &serde_json::Error) -> Invalid {
 }
 
 fn invalid_json(offset: usize, problem: &str) -> Invalid {
-    let detail = format!("the body is not an event as a JSON object, by its byte {offset}: {problem}");
+    let detail = format!("the JSON of the event does not read, by its byte {offset}: {problem}");
     Invalid::whole(Reason::InvalidJson, detail)
 }
 

@@ -10,13 +10,30 @@ mod world;
 use search::explore;
 use world::{Budget, Scenario};
 
-use super::{Deviation, Planted};
+use super::{Behind, Deviation, Planted};
 
 const A: u8 = 0;
 const B: u8 = 1;
 
 fn scenario(log: &[u8], budget: Budget, planted: Option<Deviation>) -> Scenario {
-    Scenario { log: log.to_vec(), budget, max_attempts: 3, planted: Planted(planted) }
+    Scenario {
+        log: log.to_vec(),
+        delayed: Vec::new(),
+        behind: Behind::Park,
+        promised: Behind::Park,
+        max_parked_in_lane: usize::MAX,
+        budget,
+        max_attempts: 3,
+        planted: Planted(planted),
+    }
+}
+
+fn ordered(log: &[u8], behind: Behind, budget: Budget) -> Scenario {
+    Scenario { behind, promised: behind, ..scenario(log, budget, None) }
+}
+
+fn delaying(log: &[u8], delayed: &[u64], budget: Budget) -> Scenario {
+    Scenario { delayed: delayed.to_vec(), ..scenario(log, budget, None) }
 }
 
 const fn budget(rebalances: u8, crashes: u8, failures: u8, doubts: u8) -> Budget {
@@ -46,15 +63,56 @@ const SCENARIOS: &[(&str, &[u8], Budget, bool)] = &[
 fn no_loss_no_resurrection_no_disorder_and_always_an_end() {
     let full = std::env::var_os("EVHUB_EXPLORE").is_some();
     for &(name, log, budget, _) in SCENARIOS.iter().filter(|scenario| full || !scenario.3) {
-        let start = std::time::Instant::now();
-        let report = explore(&scenario(log, budget, None));
-        println!("{name}: {} states, {} ends, {:.1?}", report.states, report.ends, start.elapsed());
-        if let Some((promise, trail)) = &report.broken {
-            let steps: Vec<String> = trail.iter().map(|step| format!("{step:?}")).collect();
-            panic!("{name}: {promise}\n  {}", steps.join("\n  "));
-        }
-        assert!(report.ends > 0, "{name}: never an end");
+        holds(name, &scenario(log, budget, None));
     }
+}
+
+#[track_caller]
+fn holds(name: &str, scenario: &Scenario) {
+    let start = std::time::Instant::now();
+    let report = explore(scenario);
+    println!("{name}: {} states, {} ends, {:.1?}", report.states, report.ends, start.elapsed());
+    if let Some((promise, trail)) = &report.broken {
+        let steps: Vec<String> = trail.iter().map(|step| format!("{step:?}")).collect();
+        panic!("{name}: {promise}\n  {}", steps.join("\n  "));
+    }
+    assert!(report.ends > 0, "{name}: never an end");
+}
+
+#[test]
+fn the_other_orders_keep_the_same_promises() {
+    for (name, behind) in [("waiting", Behind::Wait), ("passing", Behind::Pass)] {
+        holds(name, &ordered(&[A, A], behind, budget(1, 0, 1, 0)));
+        holds(name, &ordered(&[A, A], behind, budget(0, 1, 1, 0)));
+        holds(name, &ordered(&[A, A], behind, budget(0, 0, 1, 1)));
+        holds(name, &ordered(&[A, A, A], behind, budget(0, 0, 2, 0)));
+    }
+    let bounded = Scenario { max_parked_in_lane: 1, ..scenario(&[A, A, A], budget(0, 0, 1, 0), None) };
+    holds("one parked behind", &bounded);
+    let bounded = Scenario { max_parked_in_lane: 1, ..scenario(&[A, A], budget(1, 0, 1, 0), None) };
+    holds("one parked behind", &bounded);
+}
+
+#[test]
+fn delayed_deliveries_keep_the_same_promises_and_hold_nothing_up() {
+    holds("delayed", &delaying(&[A], &[0], budget(1, 0, 1, 0)));
+    holds("delayed", &delaying(&[A], &[0], budget(0, 1, 1, 0)));
+    holds("delayed", &delaying(&[A], &[0], budget(0, 0, 1, 1)));
+    holds("delayed first", &delaying(&[A, A], &[0], budget(0, 1, 1, 0)));
+    holds("delayed second", &delaying(&[A, A], &[1], budget(0, 0, 1, 0)));
+    holds("delayed first of three", &delaying(&[A, A, A], &[0], budget(0, 0, 1, 0)));
+}
+
+/// The search tells the orders apart: each weaker one is found out by the promise of a stronger one.
+#[test]
+fn a_weaker_order_than_promised_is_found() {
+    let passing = Scenario { promised: Behind::Park, ..ordered(&[A, A], Behind::Pass, budget(0, 0, 1, 0)) };
+    let report = explore(&passing);
+    assert!(report.broken.is_some(), "not found in {} states", report.states);
+    let planted = Planted(Some(Deviation::DelayBesideLane));
+    let beside = Scenario { planted, ..delaying(&[A, A], &[0], budget(0, 0, 0, 0)) };
+    let report = explore(&beside);
+    assert!(report.broken.is_some(), "not found in {} states", report.states);
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
 };
 
-use super::world::{Action, Phase, Scenario, World};
+use super::{
+    super::Behind,
+    world::{Action, Phase, Scenario, World},
+};
 
 /// What the search found.
 #[derive(Debug)]
@@ -147,9 +150,8 @@ fn judge_start(before: &World, who: u8, after: &mut World, scenario: &Scenario) 
     let worker = after.workers[usize::from(who)].clone();
     let &(place, attempt) = worker.attempts.difference(earlier).next()?;
     let record = place.offset as usize;
-    let lane = scenario.log[record];
-    if let Some(open) = (0..record).find(|r| scenario.log[*r] == lane && !before.truth.done[*r]) {
-        return Some(format!("order: record {record} attempted before record {open} was finished"));
+    if let Some(promise) = disorder(before, who, (record, attempt), scenario) {
+        return Some(promise);
     }
     let Phase::Owner(partition, _) = &worker.phase else { return None };
     let epoch = partition.claim().epoch;
@@ -169,6 +171,35 @@ fn judge_start(before: &World, who: u8, after: &mut World, scenario: &Scenario) 
     let skipped = attempt > last.1 + 1;
     (repeated || skipped)
         .then(|| format!("attempts: number {attempt} of record {record}, epoch {epoch}, after {last:?}"))
+}
+
+/// Whether an attempt breaks the order that is promised. A delayed delivery has no place in it but the one that it takes
+/// when its instant comes; from its first failure on it holds up its lane like any other.
+fn disorder(before: &World, who: u8, (record, attempt): (usize, u32), scenario: &Scenario) -> Option<String> {
+    let delayed = |record: usize| scenario.delayed.contains(&(record as u64));
+    let same = |other: &usize| *other != record && scenario.log[*other] == scenario.log[record];
+    let worker = &before.workers[usize::from(who)];
+    let mut flying = worker.attempts.iter().map(|(place, _)| place.offset as usize);
+    if scenario.promised != Behind::Pass
+        && let Some(other) = flying.find(same)
+    {
+        return Some(format!("order: records {record} and {other} of one lane attempted at once"));
+    }
+    let done = &before.truth.done;
+    let first = scenario.promised == Behind::Pass;
+    let open = (0..record).filter(same).find(|&earlier| match first {
+        _ if delayed(earlier) || delayed(record) => false,
+        true => attempt == 1 && before.truth.started[earlier].1 == 0 && !done[earlier],
+        false => !done[earlier],
+    });
+    if let Some(open) = open {
+        return Some(format!("order: record {record} attempted before record {open} was finished"));
+    }
+    let pending = before.pending();
+    let failed = |other: &usize| delayed(*other) && !done[*other] && pending[*other] > Some(0);
+    let rightful = before.owner == who && worker.generation == before.generation;
+    let held = (0..done.len()).filter(same).find(|other| !first && rightful && failed(other));
+    held.map(|held| format!("order: record {record} attempted while record {held}, which failed, is parked"))
 }
 
 fn undrained(world: &World) -> Option<String> {

@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::protocol::{
-    Claim, Claiming, Committed, Deviation, Doubt, Effect, Kind, Loaded, Loading, Metadata, Next, Offsets,
-    Partition, Place, Planted, Rules, StateKey, Verdict, after,
+    Behind, Claim, Claiming, Committed, Deviation, Doubt, Effect, Kind, Loaded, Loading, Metadata, Next,
+    Offsets, Partition, Place, Planted, Rules, StateKey, Verdict, after,
 };
 
 /// What is explored.
@@ -14,6 +14,14 @@ use crate::protocol::{
 pub(super) struct Scenario {
     /// The lane of each record of the source.
     pub(super) log: Vec<u8>,
+    /// Which of them asked for a delay.
+    pub(super) delayed: Vec<u64>,
+    /// What becomes of the deliveries behind a failed one.
+    pub(super) behind: Behind,
+    /// What should become of them.
+    pub(super) promised: Behind,
+    /// How many of one lane may be parked.
+    pub(super) max_parked_in_lane: usize,
     /// How often each kind of trouble may happen.
     pub(super) budget: Budget,
     /// The attempt whose failure makes a dead letter.
@@ -427,7 +435,13 @@ impl World {
 
     fn take_end(&mut self, who: u8, scenario: &Scenario) {
         let end = self.state.len() as u64;
-        let rules = Rules { max_unresolved: 8, max_waiting: 0, planted: scenario.planted };
+        let rules = Rules {
+            max_unresolved: 8,
+            max_waiting: 0,
+            max_parked_in_lane: scenario.max_parked_in_lane,
+            behind: scenario.behind,
+            planted: scenario.planted,
+        };
         let worker = &mut self.workers[usize::from(who)];
         let Phase::Fetched(committed) = std::mem::replace(&mut worker.phase, Phase::Idle) else { return };
         worker.claims += 1;
@@ -498,7 +512,12 @@ impl World {
         let mut effects = Vec::new();
         if let Some((partition, next)) = self.owner(who) {
             let place = Place { source: 0, offset: *next };
-            partition.received(place, Some(scenario.log[place.offset as usize]), &mut effects);
+            let lane = Some(scenario.log[place.offset as usize]);
+            if scenario.delayed.contains(&place.offset) {
+                partition.delayed(place, lane, &mut effects);
+            } else {
+                partition.received(place, lane, &mut effects);
+            }
             *next += 1;
             if *next == scenario.log.len() as u64 {
                 partition.reached(0, *next, &mut effects);

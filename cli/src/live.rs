@@ -1,0 +1,212 @@
+//! A folder of manifests, followed: read, compiled and published, again whenever it changes. Does I/O.
+//!
+//! Found by looking: a few times a second at what the system says of each file, which costs next to nothing, misses
+//! nothing, and works wherever files can be read. What changed is read when two looks in a row agree, so that an editor
+//! or a copy has finished. A folder that cannot be read changes nothing: not knowing is not the same as *none*.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use evhub_compile::{Compiled, Settings, World};
+use evhub_crds::Kind;
+use evhub_dataplane::{Unserved, provision};
+use evhub_journal::Embedded;
+use evhub_lifecycle::Drain;
+use evhub_routing::{Generation, Name, Snapshot};
+use tokio::{sync::watch, time::sleep};
+use tracing::{error, info, warn};
+
+use crate::{
+    exit::Configuration,
+    identity::Identities,
+    manifests, output,
+    settle::{self, Settled},
+};
+
+/// How often is looked. A change is read after two to three of these, and so runs well within a second.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// How long to wait before trying again what the disk refused.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the system says of one file: the same as long as nobody touched it.
+type Look = Vec<(PathBuf, u64, u64, i64, i64)>;
+
+/// Something to say: what is wrong, or worth a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Line {
+    Wrong(String),
+    Odd(String),
+}
+
+/// A followed folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    dir: PathBuf,
+    settings: Settings,
+    identities: Identities,
+    journal: Embedded,
+    current: Arc<Snapshot>,
+    unserved: watch::Sender<Arc<[Unserved]>>,
+    /// What was said last, so that nothing is said twice.
+    told: Vec<Line>,
+    /// What was read last.
+    seen: Look,
+}
+
+impl Folder {
+    /// Reads the folder for the first time. What it says now is [`Self::current`], with its topics made.
+    pub(crate) async fn open(
+        dir: PathBuf,
+        settings: Settings,
+        identities: Identities,
+        journal: Embedded,
+    ) -> anyhow::Result<Self> {
+        let (current, told, seen) = (Arc::default(), Vec::new(), look(&dir));
+        let (unserved, _) = watch::channel(Arc::default());
+        let mut folder = Self { dir, settings, identities, journal, current, unserved, told, seen };
+        folder.read().await?;
+        Ok(folder)
+    }
+
+    /// What is to run now.
+    pub(crate) fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current)
+    }
+
+    /// Which Processors did not run when the folder was read last, and why.
+    pub(crate) fn unserved(&self) -> watch::Receiver<Arc<[Unserved]>> {
+        self.unserved.subscribe()
+    }
+
+    /// Publishes every change until the drain begins.
+    pub(crate) async fn follow(mut self, publish: watch::Sender<Arc<Snapshot>>, drain: Drain) {
+        let mut begun = std::pin::pin!(drain.begun());
+        let mut last = self.seen.clone();
+        loop {
+            tokio::select! {
+                () = begun.as_mut() => return,
+                () = sleep(LOOK) => {}
+            }
+            let now = look(&self.dir);
+            if now == last && now != self.seen {
+                self.again(now, &publish).await;
+            } else {
+                last = now;
+            }
+        }
+    }
+
+    async fn again(&mut self, now: Look, publish: &watch::Sender<Arc<Snapshot>>) {
+        match self.read().await {
+            Ok(true) => {
+                publish.send_replace(self.current());
+                info!(generation = %self.current.generation, "the folder changed; what it says now runs");
+            }
+            Ok(false) => info!("the folder changed, and what runs stays the same"),
+            Err(problem) => {
+                self.say(vec![Line::Wrong(format!("{problem:#}; what runs stays the same"))]);
+                // What the folder says is read when it changes; what the disk refused is tried again.
+                if !problem.is::<Configuration>() {
+                    return sleep(RETRY).await;
+                }
+            }
+        }
+        self.seen = now;
+    }
+
+    /// Reads, compiles, and makes durable who everything is, and then the topics. Says whether anything else is to run.
+    async fn read(&mut self) -> anyhow::Result<bool> {
+        let loaded = manifests::load(std::slice::from_ref(&self.dir))
+            .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
+        let mut objects = loaded.objects;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        self.identities.assign(&mut objects, now);
+        let world = World { settings: self.settings.clone(), objects };
+        let settled = settle::settle(&world, &self.identities.standing());
+        self.report(&settled, loaded.warnings);
+        self.identities.save(&settled)?;
+        self.unserved.send_replace(unserved(&settled.compiled));
+        let generation = self.current.generation;
+        let mut snapshot = Snapshot { generation, ..settled.compiled.snapshot };
+        if generation != Generation::default() && snapshot == *self.current {
+            return Ok(false);
+        }
+        provision::provision(&self.journal, &snapshot).await.context("could not make the topics")?;
+        snapshot.generation =
+            Generation { epoch: self.identities.epoch(), revision: generation.revision + 1 };
+        self.current = Arc::new(snapshot);
+        Ok(true)
+    }
+
+    fn report(&mut self, settled: &Settled, warnings: Vec<String>) {
+        let mut lines: Vec<Line> = warnings.into_iter().map(Line::Odd).collect();
+        for verdict in &settled.compiled.verdicts {
+            let name =
+                [&verdict.namespace, &verdict.name].map(|part| output::or_dash(part.as_ref())).join("/");
+            let place = output::or_dash(verdict.origin.as_ref());
+            let stands = if settled.stands(verdict) { "; it runs on as it was accepted last" } else { "" };
+            lines.extend(verdict.findings.iter().map(|finding| {
+                let field = finding.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+                let (condition, reason) = (finding.condition, finding.reason);
+                Line::Wrong(format!("{place} {name} {condition}/{reason} {field}{}{stands}", finding.message))
+            }));
+        }
+        if settled.compiled.verdicts.is_empty() {
+            let dir = self.dir.display();
+            lines.push(Line::Odd(format!("{dir}: no Producer and no Processor there; nothing can be published")));
+        }
+        self.say(lines);
+        let snapshot = &settled.compiled.snapshot;
+        info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
+    }
+
+    /// Says what was not said the last time.
+    fn say(&mut self, lines: Vec<Line>) {
+        for line in lines.iter().filter(|line| !self.told.contains(line)) {
+            match line {
+                Line::Wrong(text) => error!("{text}"),
+                Line::Odd(text) => warn!("{text}"),
+            }
+        }
+        self.told = lines;
+    }
+}
+
+fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
+    let mut all = BTreeMap::new();
+    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
+        let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
+        let Some(finding) = verdict.findings.first() else { continue };
+        let name = Name::new(namespace, name);
+        // A second one of the same name is told of by its elder.
+        if !compiled.snapshot.processors.contains_key(&name) {
+            let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
+            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
+        }
+    }
+    all.into_values().collect()
+}
+
+/// Looks at the manifests; a folder that cannot be listed looks like an empty one, and reading it then tells why.
+fn look(dir: &Path) -> Look {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Look = entries
+        .filter_map(|entry| {
+            // Follows links: mounts swap what they point to.
+            let found = fs::metadata(entry.path()).ok()?;
+            let changed = found.ctime().wrapping_mul(1_000_000_000).wrapping_add(found.ctime_nsec());
+            let written = found.mtime().wrapping_mul(1_000_000_000).wrapping_add(found.mtime_nsec());
+            Some((entry.path(), found.ino(), found.len(), written, changed))
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,63 @@
+//! Which events are this Processor's, and which of them come later. Pure.
+
+use std::time::Duration;
+
+use evhub_event::{Controls, Record, kafka};
+use evhub_routing::{Filter, Processor, Unclear};
+
+use crate::Discard;
+
+/// What becomes of a record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// Its delivery begins now.
+    Now,
+    /// It asked for delays, none of them this Processor's; its delivery begins now.
+    Undelayed,
+    /// Its delivery begins this long after the log took it.
+    Later(Duration),
+    /// It is not this Processor's.
+    Unwanted(Discard),
+}
+
+/// Holds a record against a Processor's filter and delay key. One that cannot be read as an event is let through: its
+/// delivery makes it a dead letter.
+pub fn intake(processor: &Processor, record: &Record) -> Intake {
+    if processor.filter.is_none() && processor.delay_key.is_none() {
+        return Intake::Now;
+    }
+    let controls = Controls::of(record);
+    if let Some(filter) = &processor.filter
+        && let Some(why) = refused(filter, &controls, record)
+    {
+        return Intake::Unwanted(why);
+    }
+    let Some(key) = &processor.delay_key else { return Intake::Now };
+    match controls.delay_keys.iter().find(|(known, _)| known == key) {
+        Some((_, delay)) => Intake::Later(*delay),
+        None if controls.delay_keys.is_empty() => Intake::Now,
+        None => Intake::Undelayed,
+    }
+}
+
+/// Why a filter refuses a record: by the cheapest of its parts that does.
+fn refused(filter: &Filter, controls: &Controls, record: &Record) -> Option<Discard> {
+    if !filter.tags.is_empty() && !controls.tags.iter().any(|tag| filter.tags.contains(tag)) {
+        return Some(Discard::Tags);
+    }
+    if filter.types.is_empty() && filter.cel.is_none() {
+        return None;
+    }
+    let event = kafka::decode(record).ok()?;
+    if !filter.types.is_empty() && !filter.types.iter().any(|pattern| pattern.matches(&event.kind)) {
+        return Some(Discard::Type);
+    }
+    match filter.cel.as_ref().map(|cel| cel.holds(&event)) {
+        None | Some(Ok(true)) => None,
+        Some(Ok(false)) => Some(Discard::Expression),
+        Some(Err(Unclear)) => Some(Discard::Unclear),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! EvHub's HTTP form: JSON whatever the content type says, and always 200.
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use evhub_journal::Journal;
+use http::{HeaderValue, header};
+
+use super::{Fault, commit, json, prepare, report, rollback};
+use crate::{
+    Hub,
+    ingest::{
+        Charge,
+        body::{self, Bound},
+    },
+    problem::reason,
+};
+
+/// The longest body: a message of 4 MiB with its data in base64.
+const BOUND: Bound = Bound { bytes: 6 << 20, reason: reason::EVENT_TOO_LARGE };
+
+/// The four paths, to be served beside others.
+pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
+    Router::new()
+        .route("/v1/report", post(post_report))
+        .route("/v1/prepare", post(post_prepare))
+        .route("/v1/commit", post(post_commit))
+        .route("/v1/rollback", post(post_rollback))
+}
+
+async fn post_report<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+    let (body, charge) = match read(&hub, request).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal.into_response(),
+    };
+    match json::report(&body) {
+        Ok(request) => answer(report(&hub, request, charge).await),
+        Err(fault) => answer(Some(fault.into())),
+    }
+}
+
+async fn post_prepare<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+    told(&hub, request, |body| json::prepare(body).map(|()| prepare().ret)).await
+}
+
+async fn post_commit<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+    told(&hub, request, |body| json::commit(body).map(|request| commit(&request).ret)).await
+}
+
+async fn post_rollback<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+    told(&hub, request, |body| json::rollback(body).map(|request| rollback(&request).ret)).await
+}
+
+type Ret = Option<evhub_proto::evhub_comm::Result>;
+
+async fn told<J: Journal>(
+    hub: &Hub<J>,
+    request: Request,
+    tell: impl FnOnce(&[u8]) -> Result<Ret, Fault>,
+) -> Response {
+    match read(hub, request).await {
+        Ok((body, _)) => answer(tell(&body).unwrap_or_else(|fault| Some(fault.into()))),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// What could not be read, and whether the connection ends with it.
+struct Unread {
+    fault: Fault,
+    close: bool,
+}
+
+async fn read<J: Journal>(hub: &Hub<J>, request: Request) -> Result<(Bytes, Charge), Unread> {
+    let (parts, body) = request.into_parts();
+    let mut charge = hub.door.enter();
+    let whole = match body::check_encoding(&parts.headers) {
+        Ok(()) => body::read(&parts.headers, body, BOUND, &mut charge).await,
+        Err(problem) => Err(body::discard(&parts.headers, body, problem).await),
+    };
+    match whole {
+        Ok(whole) => Ok((whole, charge)),
+        Err(problem) => Err(Unread { close: problem.close, fault: problem.into() }),
+    }
+}
+
+fn answer(answer: impl Into<json::Answer>) -> Response {
+    Json(answer.into()).into_response()
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        let mut response = answer(Some(self.fault.into()));
+        if self.close {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

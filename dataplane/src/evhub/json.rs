@@ -1,0 +1,273 @@
+//! EvHub's JSON: what Go writes for its messages, and canonical protobuf JSON too. Pure.
+//!
+//! Names are compared without case and underscores, so that `event_id`, `eventID` and `eventId` are one. Enumerations are
+//! numbers or names; spans and instants are objects of `seconds` and `nanos`, or strings; bytes are base64. What is null
+//! is absent, and what is not known is ignored, as Go does.
+
+use std::collections::BTreeMap;
+
+use base64::{
+    Engine as _,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::Bytes;
+use evhub_proto::{
+    evhub_comm::{
+        Event, EventComm, EventDelayProcessTrigger, EventDelayTrigger, EventIdempotent, EventOption,
+        EventSource, EventTag, EventTrigger, EventTriggerType, Result as Ret,
+    },
+    evhub_producer::{CommitReq, ReportReq, ReportRsp, RollbackReq},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Fault;
+
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: [GeneralPurpose; 2] =
+    [GeneralPurpose::new(&STANDARD, LENIENT), GeneralPurpose::new(&URL_SAFE, LENIENT)];
+
+/// An answer: zero values are left out.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ret: Option<RetJson>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    event_id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RetJson {
+    code: i32,
+    msg: String,
+}
+
+/// The fields of an object, by their names without case and underscores.
+struct Fields<'a>(BTreeMap<String, &'a Value>);
+
+/// Reads `POST /v1/report`.
+pub(super) fn report(body: &[u8]) -> Result<ReportReq, Fault> {
+    let value = parse(body)?;
+    let fields = Fields::of(&value, "the body")?;
+    Ok(ReportReq {
+        event: fields.object("event", event)?,
+        trigger: fields.object("trigger", trigger)?,
+        option: fields.object("option", option)?,
+    })
+}
+
+/// Reads `POST /v1/prepare`, of which nothing is taken, as far as it must be JSON.
+pub(super) fn prepare(body: &[u8]) -> Result<(), Fault> {
+    let value = parse(body)?;
+    Fields::of(&value, "the body").map(drop)
+}
+
+/// Reads `POST /v1/commit`.
+pub(super) fn commit(body: &[u8]) -> Result<CommitReq, Fault> {
+    let value = parse(body)?;
+    let fields = Fields::of(&value, "the body")?;
+    Ok(CommitReq { event_id: fields.text("event_id")?, trigger: fields.object("trigger", trigger)? })
+}
+
+/// Reads `POST /v1/rollback`.
+pub(super) fn rollback(body: &[u8]) -> Result<RollbackReq, Fault> {
+    let value = parse(body)?;
+    Ok(RollbackReq { event_id: Fields::of(&value, "the body")?.text("event_id")? })
+}
+
+fn parse(body: &[u8]) -> Result<Value, Fault> {
+    serde_json::from_slice(body).map_err(|error| Fault::parameter(format!("the body is not JSON: {error}")))
+}
+
+// === messages ===
+
+fn event(fields: &Fields<'_>) -> Result<Event, Fault> {
+    Ok(Event {
+        app_id: fields.text("app_id")?,
+        topic_id: fields.text("topic_id")?,
+        event_comm: fields.object("event_comm", comm)?,
+        data: fields.bytes("data")?,
+    })
+}
+
+fn comm(fields: &Fields<'_>) -> Result<EventComm, Fault> {
+    let source = |fields: &Fields<'_>| {
+        Ok(EventSource {
+            source: fields.text("source")?,
+            qua: fields.text("qua")?,
+            create_time: fields.instant("create_time")?,
+        })
+    };
+    let tag = |fields: &Fields<'_>| Ok(EventTag { tag_list: fields.texts("tag_list")? });
+    Ok(EventComm {
+        event_source: fields.object("event_source", source)?,
+        event_tag: fields.object("event_tag", tag)?,
+    })
+}
+
+/// When the event is to be delivered. How it is to be repeated is not read: no repeated event is taken.
+fn trigger(fields: &Fields<'_>) -> Result<EventTrigger, Fault> {
+    let delay = |fields: &Fields<'_>| Ok(EventDelayTrigger { delay_time: fields.span("delay_time")? });
+    let keyed = |fields: &Fields<'_>| {
+        Ok(EventDelayProcessTrigger { key: fields.text("key")?, delay_time: fields.span("delay_time")? })
+    };
+    Ok(EventTrigger {
+        trigger_type: fields.trigger_type("trigger_type")?,
+        delay_trigger: fields.object("delay_trigger", delay)?,
+        repeat_trigger: None,
+        delay_process_trigger_list: fields.objects("delay_process_trigger_list", keyed)?,
+    })
+}
+
+fn option(fields: &Fields<'_>) -> Result<EventOption, Fault> {
+    let idempotent = |fields: &Fields<'_>| {
+        Ok(EventIdempotent { key: fields.text("key")?, idempotent_time: fields.span("idempotent_time")? })
+    };
+    Ok(EventOption {
+        idempotent: fields.object("idempotent", idempotent)?,
+        ordering_key: fields.text("orderingKey")?,
+    })
+}
+
+// === impl Fields ===
+
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+}
+
+fn mistyped(name: &str, wanted: &str) -> Fault {
+    Fault::parameter(format!("{name} must be {wanted}"))
+}
+
+impl<'a> Fields<'a> {
+    fn of(value: &'a Value, name: &str) -> Result<Self, Fault> {
+        let Value::Object(map) = value else { return Err(mistyped(name, "an object")) };
+        Ok(Self(map.iter().map(|(name, value)| (plain(name), value)).collect()))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0.get(&plain(name)).copied().filter(|value| !value.is_null())
+    }
+
+    fn object<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Fields<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.get(name).map(|value| Fields::of(value, name).and_then(|fields| read(&fields))).transpose()
+    }
+
+    fn list(&self, name: &str) -> Result<&'a [Value], Fault> {
+        match self.get(name) {
+            None => Ok(&[]),
+            Some(Value::Array(list)) => Ok(list),
+            Some(_) => Err(mistyped(name, "a list")),
+        }
+    }
+
+    fn objects<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Fields<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, Fault> {
+        self.list(name)?.iter().map(|value| read(&Fields::of(value, name)?)).collect()
+    }
+
+    fn text(&self, name: &str) -> Result<String, Fault> {
+        match self.get(name) {
+            None => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(_) => Err(mistyped(name, "a string")),
+        }
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, Fault> {
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        self.list(name)?
+            .iter()
+            .map(|value| text(value).ok_or_else(|| mistyped(name, "a list of strings")))
+            .collect()
+    }
+
+    fn bytes(&self, name: &str) -> Result<Bytes, Fault> {
+        let text = self.text(name)?;
+        let decoded = BASE64.iter().find_map(|engine| engine.decode(&text).ok());
+        decoded.map(Bytes::from).ok_or_else(|| mistyped(name, "base64"))
+    }
+
+    /// A whole number, or a string that holds one.
+    fn number(&self, name: &str) -> Result<i64, Fault> {
+        let number = match self.get(name) {
+            None => Some(0),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_i64(),
+        };
+        number.ok_or_else(|| mistyped(name, "a whole number"))
+    }
+
+    fn nanos(&self) -> Result<i32, Fault> {
+        i32::try_from(self.number("nanos")?).map_err(|_| mistyped("nanos", "at most nine digits"))
+    }
+
+    fn trigger_type(&self, name: &str) -> Result<i32, Fault> {
+        let unknown = || mistyped(name, "the number or the name of a trigger type");
+        match self.get(name) {
+            Some(Value::String(text)) => {
+                EventTriggerType::from_str_name(text).map(Into::into).ok_or_else(unknown)
+            }
+            _ => i32::try_from(self.number(name)?).map_err(|_| unknown()),
+        }
+    }
+
+    fn span(&self, name: &str) -> Result<Option<prost_types::Duration>, Fault> {
+        let wrong = || mistyped(name, "a span such as {\"seconds\":3} or \"3s\"");
+        match self.get(name) {
+            Some(Value::String(text)) => {
+                let digits = text.strip_suffix('s').ok_or_else(wrong)?;
+                let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
+                // The name of the unit is all that this notation and the other have in common.
+                let span: SignedDuration = text.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
+                Ok(Some(prost_types::Duration { seconds: span.as_secs(), nanos: span.subsec_nanos() }))
+            }
+            _ => self.object(name, |fields| {
+                Ok(prost_types::Duration { seconds: fields.number("seconds")?, nanos: fields.nanos()? })
+            }),
+        }
+    }
+
+    fn instant(&self, name: &str) -> Result<Option<prost_types::Timestamp>, Fault> {
+        match self.get(name) {
+            Some(Value::String(text)) => {
+                let wrong =
+                    |_| mistyped(name, "an instant such as {\"seconds\":3} or \"1970-01-01T00:00:03Z\"");
+                let time: Timestamp = text.parse().map_err(wrong)?;
+                let (seconds, nanos) = (time.as_nanosecond().div_euclid(1_000_000_000), time.as_nanosecond());
+                let nanos = nanos.rem_euclid(1_000_000_000);
+                Ok(Some(prost_types::Timestamp { seconds: seconds as i64, nanos: nanos as i32 }))
+            }
+            _ => self.object(name, |fields| {
+                Ok(prost_types::Timestamp { seconds: fields.number("seconds")?, nanos: fields.nanos()? })
+            }),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl From<ReportRsp> for Answer {
+    fn from(ReportRsp { ret, event_id }: ReportRsp) -> Self {
+        Self { event_id, ..ret.into() }
+    }
+}
+
+impl From<Option<Ret>> for Answer {
+    fn from(ret: Option<Ret>) -> Self {
+        Self { ret: ret.map(|Ret { code, msg }| RetJson { code, msg }), event_id: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

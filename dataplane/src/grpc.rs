@@ -1,0 +1,137 @@
+//! Publishing over gRPC, on a listener of its own: HTTP/2 without TLS, as gRPC clients speak it.
+//!
+//! The services say what each call means; around them one place bounds calls and connections, and says no in the words of
+//! every other surface. Served: `evhub.ingest.v1.Ingest`, EvHub v1's `evhubProducer`, health and reflection.
+
+mod call;
+mod connection;
+mod deadline;
+mod event;
+mod greeting;
+mod health;
+mod ingest;
+mod intake;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use evhub_journal::Journal;
+use evhub_lifecycle::Drain;
+use evhub_proto::{
+    DESCRIPTORS, evhub_producer::evhub_producer_server::EvhubProducerServer,
+    health::health_server::HealthServer, ingest::ingest_server::IngestServer,
+};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+
+pub(crate) use self::{event::instant, intake::Taken};
+use crate::{Hub, evhub, server};
+
+/// The services whose health can be asked for, beside that of the whole.
+const SERVICES: [&str; 2] = ["evhub.ingest.v1.Ingest", "evhub_producer.evhubProducer"];
+
+/// The bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once; more are closed.
+    pub connections: usize,
+    /// Calls at once on one connection.
+    pub streams: u32,
+    /// From the connection's beginning to the end of its greeting.
+    pub greeting: Duration,
+    /// The size of a call's head in bytes.
+    pub head_bytes: u32,
+    /// How long a call that is no stream may take, whatever deadline it has.
+    pub call: Duration,
+    /// How often a peer is asked whether it is there.
+    pub ping: Duration,
+    /// How long it may take to say so.
+    pub pong: Duration,
+    /// How old a connection may become, give or take a tenth, so that load spreads over new replicas.
+    pub age: Duration,
+    /// How long calls under way may take after that, or after the drain has begun.
+    pub grace: Duration,
+}
+
+/// When the connection of a call is to end; long calls end by themselves then.
+#[derive(Clone)]
+struct Ending(Drain);
+
+/// Serves until the drain begins; then takes no more calls, and lets those under way finish within [`Limits::grace`].
+/// `name` labels the listener in metrics and logs.
+pub async fn serve<J: Journal>(
+    name: &'static str,
+    listener: TcpListener,
+    hub: Hub<J>,
+    limits: Limits,
+    drain: Drain,
+) {
+    let context = Arc::new(call::Context {
+        name,
+        door: hub.door.clone(),
+        meters: hub.meters.clone(),
+        longest: limits.call,
+        routes: routes(&hub, &drain),
+    });
+    let bounds =
+        server::Bounds { name, connections: limits.connections, turned_away: b"", drain: limits.grace };
+    let one = drain.clone();
+    server::accept(bounds, listener, &hub.meters, &drain, move |stream| {
+        connection::serve(Arc::clone(&context), limits, one.clone(), stream)
+    })
+    .await;
+}
+
+fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
+    let ingest = IngestServer::new(ingest::Service { hub: hub.clone() })
+        .max_decoding_message_size(status::MESSAGE_BYTES);
+    let producer = EvhubProducerServer::new(evhub::Service { hub: hub.clone() })
+        .max_decoding_message_size(status::MESSAGE_BYTES);
+    let health = HealthServer::new(health::Service { drain: drain.clone() });
+    let routes = Routes::new(ingest).add_service(producer).add_service(health);
+    match reflection() {
+        Ok(reflection) => routes.add_service(reflection),
+        // Our own descriptors, checked by a test: without them the services work all the same.
+        Err(error) => {
+            tracing::error!(%error, "reflection is not served");
+            routes
+        }
+    }
+    .prepare()
+}
+
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+    let builder =
+        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let served =
+        SERVICES.iter().chain(["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"].iter());
+    served.fold(builder, |builder, name| builder.with_service_name(*name)).build_v1()
+}
+
+// === impl Ending ===
+
+impl Ending {
+    fn of<T>(request: &tonic::Request<T>) -> Drain {
+        let found = request.extensions().get::<Self>().map(|Self(drain)| drain.clone());
+        // Every call of ours has one; a call without would never have to end.
+        found.unwrap_or_else(|| evhub_lifecycle::channel().1)
+    }
+}
+
+impl Default for Limits {
+    /// Safe against slow and silent peers, and out of the way of honest ones.
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 100,
+            greeting: Duration::from_secs(10),
+            head_bytes: 16 << 10,
+            call: Duration::from_secs(30),
+            ping: Duration::from_secs(30),
+            pong: Duration::from_secs(20),
+            age: Duration::from_mins(30),
+            grace: Duration::from_secs(25),
+        }
+    }
+}

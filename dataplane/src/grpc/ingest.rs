@@ -1,0 +1,224 @@
+//! `evhub.ingest.v1.Ingest`: events as protobuf messages, checked and appended as on every other surface.
+
+use std::{pin::Pin, sync::Arc};
+
+use evhub_event::{Controls, Event, Invalid, Reason};
+use evhub_journal::{Journal, Position};
+use evhub_proto::{
+    cloudevents::CloudEvent,
+    ingest::{Outcome, PublishRequest, PublishResponse, ingest_server::Ingest, outcome::Kind},
+};
+use evhub_routing::{Name, Producer};
+use futures_util::{Stream, StreamExt as _, stream::unfold};
+use tokio::time::sleep_until;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::{Ending, Taken, call::Until, event, status};
+use crate::{
+    Hub,
+    ingest::{self, Charge, append::append_all, take},
+    meters::Ending as Ended,
+    problem::{self, Problem, reason},
+};
+
+/// The namespace of who names none.
+const NAMESPACE: &str = "default";
+/// How many requests of one stream may wait for the log.
+const WINDOW: usize = 256;
+
+/// Publishes to the Producers of this hub.
+pub(super) struct Service<J: Journal> {
+    pub(super) hub: Hub<J>,
+}
+
+/// What a request publishes, checked.
+struct Batch {
+    producer: Arc<Producer>,
+    events: Arc<[(Event, Controls)]>,
+}
+
+#[async_trait]
+impl<J: Journal> Ingest for Service<J> {
+    type PublishStreamStream = Pin<Box<dyn Stream<Item = Result<PublishResponse, Status>> + Send>>;
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let charge = taken(&self.hub, &request).take();
+        let PublishRequest { namespace, producer, events, correlation } = request.into_inner();
+        let batch = check(&self.hub, namespace, producer, events).map_err(|problem| status::of(&problem))?;
+        let results = batch.append(&self.hub, charge).await;
+        if results.iter().all(Result::is_err)
+            && let Some(Err(first)) = results.first()
+        {
+            return Err(status::of(first));
+        }
+        Ok(Response::new(PublishResponse { outcomes: batch.outcomes(results), correlation }))
+    }
+
+    async fn publish_stream(
+        &self,
+        request: Request<Streaming<PublishRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        let taken = taken(&self.hub, &request);
+        let end = Box::pin(end(&request));
+        let hub = self.hub.clone();
+        let answers = requests(request.into_inner(), end).map(move |message| {
+            let (hub, charge) = (hub.clone(), taken.take());
+            async move {
+                match message {
+                    Ok(message) => Ok(answer(&hub, message, charge).await),
+                    Err(status) => Err(status),
+                }
+            }
+        });
+        // Answers come in the order of their requests, and no more requests are read than may wait.
+        Ok(Response::new(Box::pin(answers.buffered(WINDOW))))
+    }
+}
+
+/// The requests of a stream up to its end, which may come from them, their sender, or us.
+fn requests(
+    requests: Streaming<PublishRequest>,
+    end: Pin<Box<impl Future<Output = Status> + Send>>,
+) -> impl Stream<Item = Result<PublishRequest, Status>> + Send {
+    unfold(Some((requests, end)), async |state| {
+        let (mut requests, mut end) = state?;
+        let message = tokio::select! {
+            biased;
+            status = &mut end => return Some((Err(status), None)),
+            message = requests.message() => message,
+        };
+        match message {
+            Ok(message) => Some((Ok(message?), Some((requests, end)))),
+            Err(status) => Some((Err(status::translate(status)), None)),
+        }
+    })
+}
+
+/// Comes when a stream must end though its caller has more to say: at its deadline, or with its connection.
+fn end<T>(request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> {
+    let ending = Ending::of(request);
+    let until = request.extensions().get().and_then(|Until(until)| *until);
+    async move {
+        let late = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let problem = tokio::select! {
+            () = ending.begun() => {
+                let detail = "the connection ends; what was not answered was not read, so send it on a new one";
+                Problem::new(reason::DRAINING, detail).retry_after(1)
+            }
+            () = late => {
+                let detail = "the stream's deadline is reached; what was not answered was not read";
+                Problem::new(reason::DEADLINE_EXCEEDED, detail)
+            }
+        };
+        status::of(&problem)
+    }
+}
+
+/// Publishes one request of a stream; what is wrong with it is said of each of its events.
+async fn answer<J: Journal>(hub: &Hub<J>, message: PublishRequest, charge: Charge) -> PublishResponse {
+    let PublishRequest { namespace, producer, events, correlation } = message;
+    let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+    let outcomes = match check(hub, namespace, producer, events) {
+        Ok(batch) => {
+            let results = batch.append(hub, charge).await;
+            batch.outcomes(results)
+        }
+        Err(problem) if ids.is_empty() => vec![outcome(String::new(), Err(problem))],
+        Err(problem) => ids.into_iter().map(|id| outcome(id, Err(problem.clone()))).collect(),
+    };
+    PublishResponse { outcomes, correlation }
+}
+
+/// Holds a request against everything that can be refused before the log is asked.
+fn check<J: Journal>(
+    hub: &Hub<J>,
+    namespace: String,
+    producer: String,
+    events: Vec<CloudEvent>,
+) -> Result<Batch, Problem> {
+    let namespace = if namespace.is_empty() { NAMESPACE.to_owned() } else { namespace };
+    let name = Name::new(namespace, producer);
+    let producer = ingest::find(hub, &name)?;
+    let checked = all(&producer, events).and_then(|events| {
+        take::admit(hub, &producer, events.len())?;
+        Ok(events)
+    });
+    let events = checked.inspect_err(|_| hub.meters.published(&name, Ended::Rejected))?;
+    Ok(Batch { producer, events: events.into() })
+}
+
+fn all(producer: &Producer, events: Vec<CloudEvent>) -> Result<Vec<(Event, Controls)>, Problem> {
+    let most = producer.batch_events;
+    if events.is_empty() {
+        let detail = "a request has at least one event";
+        return Err(Invalid::new(Reason::EmptyBatch, "events", detail).into());
+    }
+    if events.len() > most {
+        let detail =
+            format!("the request has {} events, and this Producer takes at most {most}", events.len());
+        return Err(Problem::new(reason::BATCH_TOO_LARGE, detail).at("events"));
+    }
+    let one = |(index, message): (usize, CloudEvent)| {
+        single(producer, message).map_err(|problem| {
+            let field = problem.field.as_ref().map_or(String::new(), |field| format!(".{field}"));
+            problem.at(format!("events[{index}]{field}"))
+        })
+    };
+    events.into_iter().enumerate().map(one).collect()
+}
+
+fn single(producer: &Producer, message: CloudEvent) -> Result<(Event, Controls), Problem> {
+    let mut event = event::decode(message)?;
+    let controls = Controls::take(&mut event)?;
+    take::fits(producer, &event)?;
+    Ok((event, controls))
+}
+
+/// The charge of a call; every call of this listener has one.
+fn taken<J: Journal, T>(hub: &Hub<J>, request: &Request<T>) -> Taken {
+    request.extensions().get::<Taken>().cloned().unwrap_or_else(|| Taken::new(&hub.door))
+}
+
+// === impl Batch ===
+
+impl Batch {
+    async fn append<J: Journal>(&self, hub: &Hub<J>, charge: Charge) -> Vec<Result<Position, Problem>> {
+        append_all(hub, &self.producer, Arc::clone(&self.events), charge).await
+    }
+
+    fn outcomes(&self, results: Vec<Result<Position, Problem>>) -> Vec<Outcome> {
+        let each = self.events.iter().zip(results);
+        each.map(|((event, _), result)| outcome(event.id.clone(), result)).collect()
+    }
+}
+
+fn outcome(id: String, result: Result<Position, Problem>) -> Outcome {
+    match result {
+        Ok(Position { partition, offset }) => Outcome {
+            kind: Kind::Accepted.into(),
+            id,
+            partition: i32::try_from(partition).unwrap_or(i32::MAX),
+            offset: i64::try_from(offset).unwrap_or(i64::MAX),
+            ..Outcome::default()
+        },
+        Err(problem) => {
+            let kind = match problem.outcome {
+                problem::Outcome::Rejected => Kind::Rejected,
+                problem::Outcome::Unknown => Kind::Unknown,
+            };
+            Outcome {
+                kind: kind.into(),
+                id,
+                reason: problem.reason.word.to_owned(),
+                detail: problem.detail,
+                field: problem.field.unwrap_or_default(),
+                ..Outcome::default()
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The messages and services on the wire, generated from `protos/`. No code by hand, no I/O.
+//!
+//! - [`cloudevents`]: the CloudEvents protobuf format
+//! - [`ingest`], [`dispatch`]: evhub's own services
+//! - [`health`]: the gRPC health checking protocol
+//! - [`evhub_comm`], [`evhub_producer`], [`evhub_processor`], [`evhub_transaction`]: EvHub v1, under its own names
+//! - [`DESCRIPTORS`]: all of it, described for reflection
+
+pub use generated::{
+    evhub::{dispatch::v1 as dispatch, ingest::v1 as ingest},
+    evhub_comm, evhub_processor, evhub_producer, evhub_transaction,
+    grpc::health::v1 as health,
+    io::cloudevents::v1 as cloudevents,
+};
+
+/// Every file of `protos/` and what it imports, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated: the protos are where it is documented"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/all.rs"));
+}
