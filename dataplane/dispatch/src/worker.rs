@@ -5,6 +5,7 @@
 
 mod gate;
 mod member;
+mod out;
 mod shared;
 mod slot;
 mod takeover;

@@ -1,40 +1,37 @@
 //! A member at work: one loop over what it learns, what ends, and what falls due. I/O.
+//!
+//! - `ownership`: partitions as they come and go
+//! - `commits`: when is committed
+
+mod commits;
+mod ownership;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     future::Future,
-    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
-use evhub_journal::{CommitError, Committed, Error, Journal, Polled, Tail, TopicPartition, WriteError};
+use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
+use self::commits::doubt;
 use super::{
     gate::Gate,
-    shared::{Lane, Shared},
-    slot::{Out, Read, Rest, Slot, Working},
-    takeover::{self, Body, Taken},
-    task::{self, Done},
+    out::Out,
+    shared::Shared,
+    slot::{Read, Slot},
+    task::Done,
 };
 use crate::{
     Progress,
-    protocol::{Claiming, Doubt, Loaded, Next, Offsets, Place, StateKey, after},
+    protocol::{Doubt, Next, after},
 };
-
-/// What is resolved is committed at the latest after this long, or when so many deliveries have ended: half of what a
-/// partition may have ended and not committed, so that its commit is answered before it must stop for it.
-const COMMIT_AFTER: Duration = Duration::from_millis(100);
-const COMMIT_EVERY: usize = Working::MOST_UNCOMMITTED / 2;
-
-/// How many tombstones of a sweep are under way at once.
-const SWEEP: usize = 256;
 
 /// Why a member's work ended.
 pub(super) enum Exit {
@@ -174,101 +171,6 @@ impl<J: Journal> Member<J> {
         self.commit_soon();
     }
 
-    // === taking over and giving up ===
-
-    fn take(&mut self, partition: u32) {
-        self.slots.insert(partition, Slot::Taking);
-        let taking = takeover::take(Arc::clone(&self.out.shared), partition, self.sources.clone());
-        self.out.run(partition, async move { Done::Taken(taking.await) });
-    }
-
-    fn taken(&mut self, partition: u32, taken: Taken) {
-        let Taken { mut loading, found } = taken;
-        let mut rests = HashMap::new();
-        for found in found {
-            let (at, key) = (found.at, found.key);
-            match found.body {
-                Body::Tombstone => loading.tombstone(key),
-                Body::Unreadable(_) => loading.unreadable(at, key),
-                Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
-                    let place = Place { source: self.out.source(&topic), offset };
-                    rests.insert(at, Rest { not_before, kind, bytes });
-                    loading.record(Loaded { at, key, place, lane, kind, attempts });
-                }
-            }
-        }
-        let claiming = loading.finish();
-        let rest = |(place, at)| rests.get(&at).map(|rest| (place, *rest));
-        let parked = claiming.kept().filter_map(rest).collect();
-        for &(at, key) in claiming.sweep().iter().take(SWEEP) {
-            self.sweep(partition, at, key);
-        }
-        self.claim(partition, claiming, parked);
-    }
-
-    fn sweep(&self, partition: u32, at: u64, key: StateKey) {
-        let swept = task::clear(Arc::clone(&self.out.shared), partition, key);
-        self.out.run(partition, async move { Done::Swept(at, swept.await) });
-    }
-
-    fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
-        if let Some(offsets) = claiming.claim() {
-            let claimed = self.commit(partition, offsets);
-            self.out.run(partition, async move { Done::Claimed(claimed.await) });
-        }
-        self.slots.insert(partition, Slot::Claiming(Box::new(claiming), parked));
-    }
-
-    fn claimed(&mut self, partition: u32, claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
-        let mut effects = Vec::new();
-        let owned = claiming.acknowledged(&mut effects);
-        let (epoch, count) = (owned.claim().epoch, owned.parked_count());
-        info!(processor = %self.out.shared.name, partition, epoch, parked = count, "partition claimed");
-        Progress::add(&self.out.shared.progress.claims, 1);
-        for (index, topic) in self.sources.iter().enumerate() {
-            let at = TopicPartition { topic: topic.clone(), partition };
-            self.tail.seek(&at, owned.resume(index as u16));
-            // An earlier ownership may have left it paused.
-            self.tail.pause(&at, false);
-        }
-        let mut working = Working::new(partition, owned, parked, &mut self.out);
-        working.partition.spare(self.out.gate.open);
-        working.carry_out(effects, &mut self.out);
-        if self.draining || self.leaving.contains(&partition) {
-            working.partition.drain();
-        }
-        self.slots.insert(partition, Slot::Working(Box::new(working)));
-        self.gauge();
-        let all = self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
-        self.out.shared.progress.listening.store(all, Relaxed);
-        self.let_go(partition);
-    }
-
-    /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until
-    /// it is answered: were the partition to come back before, the answer would be taken for that of the next one.
-    fn give_up(&mut self, partition: u32) {
-        self.leaving.insert(partition);
-        match self.slots.get_mut(&partition) {
-            Some(Slot::Working(working)) => {
-                working.partition.drain();
-                self.let_go(partition);
-            }
-            Some(Slot::Taking | Slot::Claiming(..)) => {}
-            None => self.release(partition),
-        }
-    }
-
-    fn release(&mut self, partition: u32) {
-        self.leaving.remove(&partition);
-        if let Some(Slot::Working(working)) = self.slots.remove(&partition) {
-            working.forget(&mut self.out);
-        }
-        self.out.timers.retain(|timer| timer.1 != partition);
-        self.gauge();
-        self.out.shared.progress.listening.store(false, Relaxed);
-        self.tail.release(&[partition]);
-    }
-
     fn drain(&mut self) {
         self.draining = true;
         for slot in self.slots.values_mut() {
@@ -330,49 +232,7 @@ impl<J: Journal> Member<J> {
         Ok(())
     }
 
-    fn done_before_work(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
-        let slot = self.slots.remove(&partition);
-        match (slot, done) {
-            (Some(Slot::Taking), Done::Taken(Ok(_))) if self.leaving.contains(&partition) => {
-                self.release(partition);
-            }
-            (Some(Slot::Taking), Done::Taken(Ok(taken))) => self.taken(partition, taken),
-            (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
-            (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(()))) => {
-                claiming.swept(at);
-                if let Some(&(at, key)) = claiming.sweep().get(SWEEP - 1) {
-                    self.sweep(partition, at, key);
-                }
-                self.claim(partition, *claiming, parked);
-            }
-            (Some(Slot::Claiming(claiming, parked)), Done::Claimed(Ok(()))) => {
-                self.claimed(partition, *claiming, parked);
-            }
-            (Some(Slot::Claiming(mut claiming, parked)), Done::Claimed(Err(error))) => {
-                doubt(&error)?;
-                warn!(processor = %self.out.shared.name, partition, %error, "cannot claim; trying again");
-                claiming.rejected();
-                if self.leaving.contains(&partition) {
-                    self.release(partition);
-                } else {
-                    self.claim(partition, *claiming, parked);
-                }
-            }
-            (Some(_), Done::Swept(_, Err(error))) => return Err(unknown(&error)),
-            // A tombstone's answer may come when its partition was given up.
-            (slot, _) => drop(slot.map(|slot| self.slots.insert(partition, slot))),
-        }
-        Ok(())
-    }
-
-    /// Gives a revoked partition up once nothing of it is under way.
-    fn let_go(&mut self, partition: u32) {
-        if self.leaving.contains(&partition) && self.is_settled(partition) {
-            self.release(partition);
-        }
-    }
-
-    // === attempts, timers, commits ===
+    // === attempts and timers ===
 
     /// Starts as many attempts as may be under way at once, one partition after the other.
     fn start_attempts(&mut self) {
@@ -454,53 +314,6 @@ impl<J: Journal> Member<J> {
         }
     }
 
-    fn commit_soon(&mut self) {
-        if self.ended >= COMMIT_EVERY {
-            return self.commit_all();
-        }
-        self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_AFTER);
-    }
-
-    fn commit_all(&mut self) {
-        self.commit_at = None;
-        self.ended = 0;
-        let partitions: Vec<u32> = self.slots.keys().copied().collect();
-        for partition in partitions {
-            self.commit_one(partition);
-        }
-        self.gauge();
-    }
-
-    /// Commits what is to be committed of a partition; returns whether there was anything.
-    fn commit_one(&mut self, partition: u32) -> bool {
-        let Some(Slot::Working(working)) = self.slots.get_mut(&partition) else { return false };
-        let Some(offsets) = working.commit() else { return false };
-        let committed = self.commit(partition, offsets);
-        self.out.run(partition, async move { Done::Committed(committed.await) });
-        true
-    }
-
-    fn commit(
-        &mut self,
-        partition: u32,
-        offsets: Offsets,
-    ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>> {
-        let offsets = self.sources.iter().zip(offsets).map(|(topic, (offset, metadata))| Committed {
-            partition: TopicPartition { topic: topic.clone(), partition },
-            offset,
-            metadata: metadata.encode(offset),
-        });
-        let committing = self.tail.commit(offsets.collect());
-        Box::pin(async move {
-            let answer = committing.await;
-            if matches!(answer, Err(CommitError::Rejected(_))) {
-                // What follows is the same commit again.
-                sleep(COMMIT_AFTER).await;
-            }
-            answer
-        })
-    }
-
     fn gauge(&self) {
         let unresolved = self.slots.values().map(|slot| match slot {
             Slot::Working(working) => working.partition.unresolved() as u64,
@@ -511,20 +324,6 @@ impl<J: Journal> Member<J> {
         progress.parked.store(self.out.parked.0, Relaxed);
         progress.parked_bytes.store(self.out.parked.1, Relaxed);
         progress.concurrency.store(self.out.gate.width(), Relaxed);
-    }
-}
-
-/// Whether a commit's failure lets this owner go on.
-fn doubt(error: &CommitError) -> Result<(), Exit> {
-    let doubt = match error {
-        CommitError::Rejected(_) => Doubt::Rejected,
-        CommitError::Unknown(_) => Doubt::UnknownCommit,
-        CommitError::Stale { .. } => Doubt::Stale,
-    };
-    match after(doubt) {
-        Next::Again => Ok(()),
-        // Joining anew ends every doubt: its generation refuses what is still on its way.
-        Next::Reload | Next::Rejoin => Err(Exit::Failed(format!("commit offsets: {error}"))),
     }
 }
 

@@ -1,0 +1,146 @@
+//! What a partition's owner attempts, and what becomes of a delivery whose attempt ended. Pure.
+
+use super::{
+    super::{
+        Behind, Deviation, Kind, Place,
+        lanes::{Home, Item, Stage},
+        listing::Listing,
+    },
+    Effect, Partition, Start, Verdict,
+};
+
+impl<L: Clone + Ord> Partition<L> {
+    /// The next attempt to make, if there is one.
+    pub fn start(&mut self) -> Option<Start> {
+        if self.draining || self.listing.len() > Listing::MAX {
+            return None;
+        }
+        let place = self.lanes.next_ready()?;
+        self.start_at(place)
+    }
+
+    /// The next attempt to make of which little is expected: one that is parked already, if there is one, so that its
+    /// failure parks nothing new.
+    pub fn start_probe(&mut self) -> Option<Start> {
+        self.lanes.prefer_parked();
+        self.start()
+    }
+
+    fn start_at(&mut self, place: Place) -> Option<Start> {
+        let item = self.lanes.get_mut(place).filter(|item| item.stage == Stage::Waiting)?;
+        item.stage = Stage::InFlight;
+        self.busy += 1;
+        let state = match item.home {
+            Home::Log => None,
+            Home::State(at, _) => Some(at),
+        };
+        Some(Start { place, attempt: item.attempts + 1, state })
+    }
+
+    /// How many attempts could be started now.
+    pub(crate) fn ready(&self) -> usize {
+        if self.draining { 0 } else { self.lanes.ready() }
+    }
+
+    /// An attempt ended.
+    pub fn ended(&mut self, place: Place, verdict: Verdict, effects: &mut Vec<Effect>) {
+        self.busy -= 1;
+        match verdict {
+            Verdict::Delivered | Verdict::Discarded => self.finish(place, effects),
+            Verdict::Retry => {
+                if self.rules.behind == Behind::Pass {
+                    self.lanes.detach(place);
+                }
+                self.park(place, Kind::Retry, effects);
+            }
+            Verdict::Dead => {
+                let Some(item) = self.lanes.get_mut(place) else { return };
+                item.stage = Stage::Burying;
+                self.busy += 1;
+                effects.push(Effect::Bury(place));
+            }
+        }
+    }
+
+    /// The dead letter is durable.
+    pub fn buried(&mut self, place: Place, effects: &mut Vec<Effect>) {
+        self.busy -= 1;
+        self.finish(place, effects);
+    }
+
+    /// The parked record is durable at this offset.
+    pub fn parked(&mut self, place: Place, at: u64, effects: &mut Vec<Effect>) {
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        let Stage::Parking(kind, key) = item.stage else { return };
+        self.busy -= 1;
+        self.dirty = true;
+        let replaced = std::mem::replace(&mut item.home, Home::State(at, key));
+        let lane = item.lane.clone();
+        item.stage = match kind {
+            Kind::Retry => Stage::Resting,
+            Kind::Behind => Stage::Waiting,
+            Kind::Delay => Stage::Delayed,
+        };
+        item.attempts += u32::from(kind == Kind::Retry);
+        self.live.insert(at);
+        self.leave(place, replaced, effects);
+        match kind {
+            Kind::Behind => self.lanes.wake(place),
+            Kind::Delay => effects.push(Effect::Rest(place)),
+            Kind::Retry => {
+                effects.push(Effect::Rest(place));
+                self.park_followers(lane.as_ref(), effects);
+            }
+        }
+    }
+
+    /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
+    fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
+        let Some(lane) = lane.filter(|lane| self.lanes.logged(lane) > 0) else { return };
+        let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
+        let followers = self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place);
+        let followers: Vec<Place> = followers.take(self.parkable(lane)).collect();
+        for place in followers {
+            self.park(place, Kind::Behind, effects);
+        }
+    }
+
+    /// The instant of a parked delivery has come.
+    pub fn due(&mut self, place: Place) {
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        match std::mem::replace(&mut item.stage, Stage::Waiting) {
+            Stage::Resting => self.lanes.wake(place),
+            Stage::Delayed => {
+                if self.rules.planted.is(Deviation::DelayBesideLane) {
+                    item.lane = None;
+                }
+                self.lanes.enter(place);
+            }
+            other => item.stage = other,
+        }
+    }
+
+    fn finish(&mut self, place: Place, effects: &mut Vec<Effect>) {
+        self.dirty = true;
+        if let Some(item) = self.lanes.remove(place) {
+            self.leave(place, item.home, effects);
+        }
+    }
+
+    /// A durable record no longer stands for its delivery.
+    fn leave(&mut self, place: Place, home: Home, effects: &mut Vec<Effect>) {
+        match home {
+            Home::Log => {
+                if let Some(tracker) = self.sources.get_mut(usize::from(place.source)) {
+                    tracker.resolve(place.offset);
+                }
+            }
+            Home::State(at, key) => {
+                self.live.remove(&at);
+                if self.listing.finish(at, key, self.rules.planted) {
+                    effects.push(Effect::Clear(at, key));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a partition's owner received: what is new, what is known, and what must be parked at once. Pure.
+
+use std::collections::BTreeSet;
+
+use super::{
+    super::{
+        Behind, Deviation, Kind, Place,
+        lanes::{Home, Item, Stage},
+        load::StateKey,
+    },
+    Effect, Partition,
+};
+
+impl<L: Clone + Ord> Partition<L> {
+    pub(in crate::protocol) fn load(
+        &mut self,
+        place: Place,
+        lane: Option<L>,
+        kind: Kind,
+        attempts: u32,
+        home: (u64, StateKey),
+    ) {
+        self.live.insert(home.0);
+        let lane = lane.filter(|_| kind != Kind::Retry || self.rules.behind != Behind::Pass);
+        let item = Item { lane, attempts, home: Home::State(home.0, home.1), stage: Stage::Unpassed(kind) };
+        self.lanes.hold(place, item);
+    }
+
+    pub(in crate::protocol) fn loaded(&self) -> impl Iterator<Item = (Place, u64)> {
+        self.lanes.iter().filter_map(|(place, item)| match item.home {
+            Home::State(at, _) => Some((place, at)),
+            Home::Log => None,
+        })
+    }
+
+    /// Lets loaded deliveries go whose place is already behind the reading position.
+    pub(in crate::protocol) fn begin(&mut self, effects: &mut Vec<Effect>) {
+        let held: BTreeSet<u16> = self.lanes.iter().map(|(place, _)| place.source).collect();
+        for source in held {
+            let all = self.rules.planted.is(Deviation::AttemptBeforeReplay);
+            match self.sources.get(usize::from(source)) {
+                Some(tracker) if !all => {
+                    if let Some(last) = tracker.next().checked_sub(1) {
+                        self.pass(source, last, effects);
+                    }
+                }
+                _ => self.pass(source, u64::MAX, effects),
+            }
+        }
+    }
+
+    /// A record was read. Returns whether its payload is needed from now on; a record that is resolved, parked or
+    /// received already needs nothing.
+    pub fn received(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        if !self.admit(place, effects) {
+            return false;
+        }
+        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
+        self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
+        if park {
+            self.park(place, Kind::Behind, effects);
+        }
+        true
+    }
+
+    /// A record was read whose delivery begins at a later instant. Returns what [`received`](Self::received) does.
+    pub fn delayed(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        if !self.admit(place, effects) {
+            return false;
+        }
+        let item = Item { lane, attempts: 0, home: Home::Log, stage: Stage::Delayed };
+        self.lanes.keep(place, item);
+        self.park(place, Kind::Delay, effects);
+        true
+    }
+
+    /// Whether a record that was read is still to be worked.
+    fn admit(&mut self, place: Place, effects: &mut Vec<Effect>) -> bool {
+        self.pass(place.source, place.offset, effects);
+        let Some(tracker) = self.sources.get_mut(usize::from(place.source)) else { return false };
+        if !tracker.received(place.offset) {
+            self.dirty = true;
+            return false;
+        }
+        if self.lanes.get(place).is_some() {
+            tracker.resolve(place.offset);
+            self.dirty = true;
+            return false;
+        }
+        true
+    }
+
+    /// A record was read that needs nothing: it is no event, or none for this Processor.
+    /// Returns whether it had not been read before.
+    pub fn skipped(&mut self, place: Place, effects: &mut Vec<Effect>) -> bool {
+        self.pass(place.source, place.offset, effects);
+        let Some(tracker) = self.sources.get_mut(usize::from(place.source)) else { return false };
+        let new = !tracker.has_passed(place.offset);
+        tracker.pass(place.offset + 1);
+        self.dirty = true;
+        new
+    }
+
+    /// Everything of a source below this offset was read.
+    pub fn reached(&mut self, source: u16, end: u64, effects: &mut Vec<Effect>) {
+        if let Some(last) = end.checked_sub(1) {
+            self.pass(source, last, effects);
+        }
+        if let Some(tracker) = self.sources.get_mut(usize::from(source)) {
+            self.dirty |= !tracker.has_passed(end.saturating_sub(1));
+            tracker.pass(end);
+        }
+    }
+
+    /// Replay has come to this offset: loaded deliveries up to it take their places in their lanes.
+    fn pass(&mut self, source: u16, offset: u64, effects: &mut Vec<Effect>) {
+        for place in self.lanes.passed(source, offset) {
+            let Some(item) = self.lanes.get_mut(place) else { continue };
+            item.stage = match item.stage {
+                Stage::Unpassed(Kind::Retry) => Stage::Resting,
+                Stage::Unpassed(Kind::Delay) => Stage::Delayed,
+                _ => Stage::Waiting,
+            };
+            let stage = item.stage;
+            if stage != Stage::Waiting {
+                effects.push(Effect::Rest(place));
+            }
+            if stage != Stage::Delayed {
+                self.lanes.enter(place);
+            }
+        }
+    }
+
+    /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition is
+    /// half full: one key must not take the room of all.
+    fn must_park(&self, lane: &L) -> bool {
+        if self.parkable(lane) == 0 {
+            return false;
+        }
+        let head = self.lanes.of(lane).next();
+        let held = |(_, item): (Place, &Item<L>)| {
+            matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _))
+        };
+        let waiting = self.lanes.logged(lane);
+        head.is_some_and(held)
+            || waiting > self.rules.max_waiting
+            || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+    }
+
+    /// How many more of a lane may be parked behind others.
+    pub(super) fn parkable(&self, lane: &L) -> usize {
+        if self.sparing || self.rules.behind == Behind::Wait {
+            return 0;
+        }
+        self.rules.max_parked_in_lane.saturating_sub(self.lanes.parked(lane))
+    }
+
+    pub(super) fn park(&mut self, place: Place, kind: Kind, effects: &mut Vec<Effect>) {
+        let key = self.next_key(place);
+        let Some(item) = self.lanes.get_mut(place) else { return };
+        item.stage = Stage::Parking(kind, key);
+        let attempts = item.attempts + u32::from(kind == Kind::Retry);
+        if kind != Kind::Delay && item.home == Home::Log {
+            let lane = item.lane.clone();
+            self.lanes.moving(lane.as_ref());
+        }
+        self.busy += 1;
+        effects.push(Effect::Park { place, key, kind, attempts });
+    }
+
+    fn next_key(&mut self, place: Place) -> StateKey {
+        if self.rules.planted.is(Deviation::KeyIsPlace) {
+            return StateKey { epoch: 0, seq: place.offset, nonce: 0 };
+        }
+        self.seq += 1;
+        StateKey { epoch: self.claim.epoch, seq: self.seq, nonce: self.claim.nonce }
+    }
+}

@@ -1,0 +1,83 @@
+//! When is committed, and what a commit that failed means. I/O.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use evhub_journal::{CommitError, Committed, Journal, Tail, TopicPartition};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::{
+        slot::{Slot, Working},
+        task::Done,
+    },
+    Exit, Member,
+};
+use crate::protocol::{Doubt, Next, Offsets, after};
+
+/// What is resolved is committed at the latest after this long, or when so many deliveries have ended: half of what a
+/// partition may have ended and not committed, so that its commit is answered before it must stop for it.
+const COMMIT_AFTER: Duration = Duration::from_millis(100);
+const COMMIT_EVERY: usize = Working::MOST_UNCOMMITTED / 2;
+
+impl<J: Journal> Member<J> {
+    pub(super) fn commit_soon(&mut self) {
+        if self.ended >= COMMIT_EVERY {
+            return self.commit_all();
+        }
+        self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_AFTER);
+    }
+
+    pub(super) fn commit_all(&mut self) {
+        self.commit_at = None;
+        self.ended = 0;
+        let partitions: Vec<u32> = self.slots.keys().copied().collect();
+        for partition in partitions {
+            self.commit_one(partition);
+        }
+        self.gauge();
+    }
+
+    /// Commits what is to be committed of a partition; returns whether there was anything.
+    pub(super) fn commit_one(&mut self, partition: u32) -> bool {
+        let Some(Slot::Working(working)) = self.slots.get_mut(&partition) else { return false };
+        let Some(offsets) = working.commit() else { return false };
+        let committed = self.commit(partition, offsets);
+        self.out.run(partition, async move { Done::Committed(committed.await) });
+        true
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        partition: u32,
+        offsets: Offsets,
+    ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>> {
+        let offsets = self.sources.iter().zip(offsets).map(|(topic, (offset, metadata))| Committed {
+            partition: TopicPartition { topic: topic.clone(), partition },
+            offset,
+            metadata: metadata.encode(offset),
+        });
+        let committing = self.tail.commit(offsets.collect());
+        Box::pin(async move {
+            let answer = committing.await;
+            if matches!(answer, Err(CommitError::Rejected(_))) {
+                // What follows is the same commit again.
+                sleep(COMMIT_AFTER).await;
+            }
+            answer
+        })
+    }
+}
+
+/// Whether a commit's failure lets this owner go on.
+pub(super) fn doubt(error: &CommitError) -> Result<(), Exit> {
+    let doubt = match error {
+        CommitError::Rejected(_) => Doubt::Rejected,
+        CommitError::Unknown(_) => Doubt::UnknownCommit,
+        CommitError::Stale { .. } => Doubt::Stale,
+    };
+    match after(doubt) {
+        Next::Again => Ok(()),
+        // Joining anew ends every doubt: its generation refuses what is still on its way.
+        Next::Reload | Next::Rejoin => Err(Exit::Failed(format!("commit offsets: {error}"))),
+    }
+}

@@ -1,0 +1,67 @@
+//! Where the slots of a member put what is to be done, and what they share.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use evhub_journal::Journal;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{gate::Gate, shared::Shared, task::Done};
+use crate::{dead::Reason, protocol::Place};
+
+type Task = Pin<Box<dyn Future<Output = (u32, Done)> + Send>>;
+
+/// Where a slot puts what is to be done.
+pub(super) struct Out<J> {
+    pub(super) shared: Arc<Shared<J>>,
+    pub(super) tasks: FuturesUnordered<Task>,
+    pub(super) timers: BTreeSet<(Instant, u32, Place)>,
+    /// The names of topics, by the index that places carry.
+    pub(super) topics: Vec<String>,
+    pub(super) gate: Gate,
+    /// An event was exhausted, and nothing more is delivered until somebody says so.
+    pub(super) suspended: bool,
+    /// How many deliveries are parked, or on their way to be, and their bytes.
+    pub(super) parked: (u64, u64),
+    /// How many bytes of events are in memory, read from sources and not yet finished or parked.
+    pub(super) held: usize,
+}
+
+impl<J: Journal> Out<J> {
+    pub(super) fn run(&self, partition: u32, task: impl Future<Output = Done> + Send + 'static) {
+        self.tasks.push(Box::pin(async move { (partition, task.await) }));
+    }
+
+    /// The index of a topic, which gets one if it has none.
+    pub(super) fn source(&mut self, topic: &str) -> u16 {
+        let index = self.topics.iter().position(|known| known == topic).unwrap_or_else(|| {
+            self.topics.push(topic.to_owned());
+            self.topics.len() - 1
+        });
+        index as u16
+    }
+
+    /// Whether nothing is delivered and nothing taken in.
+    pub(super) fn is_halted(&self) -> bool {
+        self.suspended || self.shared.processor.suspend
+    }
+
+    /// Whether as much is parked as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let policy = &self.shared.processor.policy;
+        self.parked.0 >= u64::from(policy.max_parked) || self.parked.1 >= policy.max_parked_bytes
+    }
+
+    pub(super) fn suspend(&mut self, reason: Reason) {
+        if !std::mem::replace(&mut self.suspended, true) {
+            self.shared.progress.suspended.store(true, Relaxed);
+            warn!(processor = %self.shared.name, ?reason, "suspended: an event is exhausted; resume it to go on");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How attempts begin, and what follows from how they end.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use evhub_event::{Controls, Record};
+use evhub_journal::Journal;
+use tracing::warn;
+
+use super::{
+    super::{
+        out::Out,
+        shared::now,
+        task::{self, Attempted, Done, Payload},
+    },
+    Working,
+};
+use crate::{
+    Progress,
+    dead::{Cause, DeadLetter, Reason},
+    outcome::{Answer, Outcome, Tried, decide},
+    pace::Permit,
+    parked::HELD,
+    protocol::{Place, Start, Verdict},
+};
+
+/// How many of an event's latest failures are kept with it: enough to see a pattern, and at most 11 KiB.
+const CAUSES: usize = 10;
+
+impl Working {
+    /// Starts the next attempt, if there is one to make; if there is none, gives the permit back.
+    pub(in crate::worker) fn start<J: Journal>(
+        &mut self,
+        permit: Permit,
+        out: &Out<J>,
+    ) -> Result<(), Permit> {
+        if self.uncommitted >= Self::MOST_UNCOMMITTED {
+            return Err(permit);
+        }
+        let next = if out.gate.open { self.partition.start_probe() } else { self.partition.start() };
+        let Some(start) = next else { return Err(permit) };
+        Progress::add(&out.shared.progress.attempts, 1);
+        Progress::add(&out.shared.progress.in_flight, 1);
+        let payload = self.payloads.remove(&start.place);
+        let (shared, epoch) = (Arc::clone(&out.shared), self.partition.claim().epoch);
+        let topic = out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default();
+        let attempt = task::attempt(shared, self.number, epoch, (start, topic), payload, permit);
+        out.run(self.number, async move { Done::Attempted(Box::new(attempt.await)) });
+        Ok(())
+    }
+
+    /// Draws the consequences of an attempt.
+    pub(in crate::worker) fn attempted<J: Journal>(&mut self, attempted: Attempted, out: &mut Out<J>) {
+        let Attempted { start, mut payload, answer, began, permit } = attempted;
+        let progress = Arc::clone(&out.shared.progress);
+        progress.in_flight.fetch_sub(1, Relaxed);
+        self.uncommitted += 1;
+        Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
+        out.gate.ended(permit, began.1, &answer, start.attempt == 1);
+        let first = *payload.first_attempt.get_or_insert(began.0);
+        let tried = Tried {
+            attempt: start.attempt,
+            throttled: payload.throttled,
+            age: Duration::from_millis(now().saturating_sub(first).max(0) as u64),
+            allowed: Controls::of(&payload.record).max_attempts,
+        };
+        let outcome = decide(&out.shared.processor.policy, tried, &answer, fastrand::u64(..));
+        if outcome != Outcome::Delivered {
+            let poison = matches!(answer, Answer::Poison(..));
+            note(&mut payload, start.attempt - u32::from(poison), &answer);
+        }
+        self.draw(start, payload, outcome, out);
+    }
+
+    fn draw<J: Journal>(&mut self, start: Start, mut payload: Payload, outcome: Outcome, out: &mut Out<J>) {
+        let (place, progress) = (start.place, Arc::clone(&out.shared.progress));
+        let verdict = match outcome {
+            Outcome::Delivered => {
+                out.held -= payload.held;
+                Progress::add(&progress.delivered, 1);
+                progress.last_delivery.store(now(), Relaxed);
+                self.finished(place, out);
+                Verdict::Delivered
+            }
+            Outcome::Discard(why) => {
+                out.held -= payload.held;
+                progress.discard(why);
+                self.finished(place, out);
+                Verdict::Discarded
+            }
+            Outcome::Retry { wait, throttled } => {
+                Progress::add(&progress.retried, 1);
+                Progress::add(&progress.throttled, u64::from(throttled));
+                payload.throttled += u32::from(throttled);
+                self.instants.insert(place, now() + wait.as_millis() as i64);
+                self.payloads.insert(place, payload);
+                Verdict::Retry
+            }
+            Outcome::Suspend(reason) => {
+                out.suspend(reason);
+                self.instants.insert(place, HELD);
+                self.payloads.insert(place, payload);
+                Verdict::Retry
+            }
+            Outcome::Dead(reason) => {
+                out.held -= payload.held;
+                self.letters.insert(place, self.letter(start, payload, reason, out));
+                Verdict::Dead
+            }
+        };
+        let mut effects = Vec::new();
+        self.partition.ended(place, verdict, &mut effects);
+        self.carry_out(effects, out);
+    }
+
+    /// Nothing of a delivery is parked any more.
+    pub(in crate::worker) fn finished<J: Journal>(&mut self, place: Place, out: &mut Out<J>) {
+        if let Some(rest) = self.parked.remove(&place) {
+            out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
+        }
+    }
+
+    /// The dead letter that an attempt made. One of an unreadable record tells of an attempt only if there was one.
+    fn letter<J: Journal>(&self, start: Start, payload: Payload, reason: Reason, out: &Out<J>) -> Record {
+        let shared = &out.shared;
+        let poison = reason.is_poison();
+        Progress::add(&shared.progress.poisoned, u64::from(poison));
+        let attempts = start.attempt - u32::from(poison);
+        let letter = DeadLetter {
+            topic: out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default(),
+            partition: self.number,
+            offset: start.place.offset,
+            processor_uid: shared.processor.uid.clone(),
+            generation: shared.processor.generation,
+            reason,
+            attempts,
+            first_attempt: payload.first_attempt.filter(|_| attempts > 0),
+            last_attempt: payload.causes.last().map(|cause| cause.time).filter(|_| attempts > 0),
+            causes: payload.causes,
+        };
+        let reason = letter.reason;
+        warn!(processor = %shared.name, letter = letter.id(), ?reason, attempts = letter.attempts, "an event becomes a dead letter");
+        letter.encode(payload.record)
+    }
+}
+
+/// Adds a failure to what is known of an event.
+fn note(payload: &mut Payload, attempt: u32, answer: &Answer) {
+    payload.causes.push(Cause { attempt, time: now(), status: answer.status(), text: answer.text() });
+    let excess = payload.causes.len().saturating_sub(CAUSES);
+    payload.causes.drain(..excess);
+}
