@@ -104,7 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         error!(error = format!("{error:#}"), "the hub cannot go on");
         trigger.begin();
     }
-    info!("stopping: finishing what is under way; a second signal aborts");
+    info!("stopping: finishing what is under way");
     parts.finish(GRACE, &last).await;
     journal.close();
     signals.abort();

@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::{
     exit::Configuration,
     identity::Identities,
-    manifests, output,
+    manifests,
     settle::{self, Settled},
 };
 
@@ -42,6 +42,13 @@ type Look = Vec<(PathBuf, u64, u64, i64, i64)>;
 /// Something to say: what is wrong, or worth a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
+    Verdict {
+        object: Option<String>,
+        file: Option<String>,
+        reason: String,
+        field: Option<String>,
+        message: String,
+    },
     Wrong(String),
     Odd(String),
 }
@@ -149,19 +156,23 @@ impl Folder {
     fn report(&mut self, settled: &Settled, warnings: Vec<String>) {
         let mut lines: Vec<Line> = warnings.into_iter().map(Line::Odd).collect();
         for verdict in &settled.compiled.verdicts {
-            let name =
-                [&verdict.namespace, &verdict.name].map(|part| output::or_dash(part.as_ref())).join("/");
-            let place = output::or_dash(verdict.origin.as_ref());
+            let name = verdict.namespace.as_ref().zip(verdict.name.as_ref());
+            let object = name.map(|(namespace, name)| format!("{namespace}/{name}"));
+            let file = verdict.origin.as_ref().map(ToString::to_string);
             let stands = if settled.stands(verdict) { "; it runs on as it was accepted last" } else { "" };
-            lines.extend(verdict.findings.iter().map(|finding| {
-                let field = finding.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
-                let (condition, reason) = (finding.condition, finding.reason);
-                Line::Wrong(format!("{place} {name} {condition}/{reason} {field}{}{stands}", finding.message))
+            lines.extend(verdict.findings.iter().map(|finding| Line::Verdict {
+                object: object.clone(),
+                file: file.clone(),
+                reason: format!("{}/{}", finding.condition, finding.reason),
+                field: finding.field.clone(),
+                message: format!("{}{stands}", finding.message),
             }));
         }
         if settled.compiled.verdicts.is_empty() {
             let dir = self.dir.display();
-            lines.push(Line::Odd(format!("{dir}: no Producer and no Processor there; nothing can be published")));
+            lines.push(Line::Odd(format!(
+                "{dir}: no Producer and no Processor there; nothing can be published"
+            )));
         }
         self.say(lines);
         let snapshot = &settled.compiled.snapshot;
@@ -172,6 +183,9 @@ impl Folder {
     fn say(&mut self, lines: Vec<Line>) {
         for line in lines.iter().filter(|line| !self.told.contains(line)) {
             match line {
+                Line::Verdict { object, file, reason, field, message } => {
+                    error!(object, file, reason, field, "{message}");
+                }
                 Line::Wrong(text) => error!("{text}"),
                 Line::Odd(text) => warn!("{text}"),
             }

@@ -38,7 +38,7 @@ fn a_folder_that_another_hub_has() {
 #[test]
 fn ports_that_are_taken_are_all_named() {
     let site = Site::new(PRODUCER);
-    let taken = ["--http", "--api"].map(|flag| (flag, TcpListener::bind("127.0.0.1:0").unwrap()));
+    let taken = ["--http", "--grpc", "--api"].map(|flag| (flag, TcpListener::bind("127.0.0.1:0").unwrap()));
     let mut command = evhub();
     command.arg("dev").arg(site.dir()).arg("--data").arg(site.data()).args(["--admin", "127.0.0.1:0"]);
     for (flag, listener) in &taken {

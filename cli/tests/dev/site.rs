@@ -119,7 +119,7 @@ impl Site {
 pub(crate) fn dev(dir: &Path, data: &Path) -> Command {
     let mut command = evhub();
     command.arg("dev").arg(dir).arg("--data").arg(data);
-    for flag in ["--http", "--admin", "--api"] {
+    for flag in ["--http", "--grpc", "--admin", "--api"] {
         command.args([flag, "127.0.0.1:0"]);
     }
     command
