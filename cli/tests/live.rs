@@ -36,11 +36,10 @@ impl Hub {
     fn start(files: &[(&str, String)], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("resources")).unwrap();
-        let [http, grpc, admin, api] = [(); 4].map(|()| free_port());
         let mut hub = Command::new(env!("CARGO_BIN_EXE_evhub"));
         hub.arg("dev").arg(folder.path().join("resources")).args(more);
-        for (flag, port) in [("--http", http), ("--grpc", grpc), ("--admin", admin), ("--api", api)] {
-            hub.args([flag, &format!("127.0.0.1:{port}")]);
+        for flag in ["--http", "--grpc", "--admin", "--api"] {
+            hub.args([flag, "127.0.0.1:0"]);
         }
         if more.is_empty() {
             hub.arg("--data").arg(folder.path().join("data"));
@@ -50,7 +49,12 @@ impl Hub {
             fs::write(folder.path().join("resources").join(name), text).unwrap();
         }
         let child = hub.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let hub = Self { child, folder, http, admin, api };
+        let mut hub = Self { child, folder, http: 0, admin: 0, api: 0 };
+        hub.until("it listens", || hub.listening().is_some());
+        let listening = hub.listening().unwrap();
+        let port =
+            |name: &str| listening[name].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+        (hub.http, hub.admin, hub.api) = (port("http"), port("admin"), port("api"));
         hub.until("it is ready", || get(hub.admin, "/readyz").is_some_and(|(status, _)| status == 200));
         hub
     }
@@ -68,6 +72,13 @@ impl Hub {
 
     fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// What it says once it listens: on which addresses.
+    fn listening(&self) -> Option<Value> {
+        let log = self.log();
+        let mut said = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        said.find(|line| line["message"] == "listening")
     }
 
     fn snapshot(&self) -> Value {
@@ -141,10 +152,6 @@ impl Service {
 #[track_caller]
 fn header(head: &str, name: &str) -> String {
     head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap().to_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn get(port: u16, path: &str) -> Option<(u16, String)> {
