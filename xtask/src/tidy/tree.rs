@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::source;
 
 /// Neither ours nor worth a look.
-const SKIPPED: [&str; 4] = [".git", "target", ".evhub", "proptest-regressions"];
+const SKIPPED: [&str; 5] = [".git", "target", ".evhub", "proptest-regressions", "Cargo.lock"];
 
 /// One text file.
 pub(crate) struct File {
@@ -55,11 +55,13 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
         let kind = entry.file_type()?;
+        // In a worktree of git's, `.git` is a file.
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         if kind.is_dir() {
-            if !SKIPPED.contains(&name.as_str()) {
-                walk(&entry.path(), &format!("{path}/"), files)?;
-            }
-        } else if kind.is_file() && name != "Cargo.lock" {
+            walk(&entry.path(), &format!("{path}/"), files)?;
+        } else if kind.is_file() {
             let bytes = fs::read(entry.path()).with_context(|| format!("read {path}"))?;
             files.extend(String::from_utf8(bytes).ok().map(|text| File::new(path, text)));
         }
