@@ -58,6 +58,19 @@ pub struct Delivery {
     /// event becomes a dead letter always.
     #[serde(default)]
     pub on_exhausted: OnExhausted,
+    /// What happens to dead letters.
+    #[serde(default)]
+    pub dead_letter: DeadLetter,
+}
+
+/// What happens to dead letters.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// How long a dead letter is kept at the least, between 1m and 87600h; after that it can no longer be delivered again.
+    #[serde(default = "default_dead_letter_retention")]
+    #[x_kube(validation = rules::duration(rules::RETENTION))]
+    pub retention: Duration,
 }
 
 /// What order is kept.
@@ -209,6 +222,7 @@ impl Delivery {
             rules::WAIT.check("delivery.retry.backoff.initial", backoff.initial),
             rules::WAIT.check("delivery.retry.backoff.max", backoff.max),
             rules::WAIT.check("delivery.retry.retryAfter.max", retry_after.max),
+            rules::RETENTION.check("delivery.deadLetter.retention", self.dead_letter.retention),
             self.parked_crossed(),
             backoff.crossed(),
         ]
@@ -244,7 +258,14 @@ impl Default for Delivery {
             rate_limit: None,
             retry: Retry::default(),
             on_exhausted: OnExhausted::default(),
+            dead_letter: DeadLetter::default(),
         }
+    }
+}
+
+impl Default for DeadLetter {
+    fn default() -> Self {
+        Self { retention: default_dead_letter_retention() }
     }
 }
 
@@ -302,6 +323,10 @@ fn default_max_parked_per_key() -> u32 {
 
 fn default_max_attempts() -> u32 {
     10
+}
+
+fn default_dead_letter_retention() -> Duration {
+    Duration::from_secs(336 * 3600)
 }
 
 fn default_max_age() -> Duration {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Condition, Quantity,
+    Condition, Duration, Quantity,
     rules::{self, Violation},
 };
 
@@ -78,6 +78,17 @@ pub struct Topic {
     #[serde(default = "default_partitions")]
     #[schemars(range(min = 1, max = 1000))]
     pub partitions: u32,
+    /// How long events are kept at the least, between 1m and 87600h; longer by what is thrown away at once. A Processor that
+    /// is further behind than that does not receive what is gone, and says so in its log. What is parked keeps its own
+    /// copy of the event and is not concerned.
+    #[serde(default = "default_retention")]
+    #[x_kube(validation = rules::duration(rules::RETENTION))]
+    pub retention: Duration,
+    /// How many bytes of events are kept at the least, all partitions together, between 1Mi and 1Pi; each partition has an
+    /// equal share. Without it there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::quantity(rules::RETENTION_BYTES))]
+    pub retention_bytes: Option<Quantity>,
 }
 
 /// What publishing is held to.
@@ -150,7 +161,10 @@ impl ProducerSpec {
     /// The rules that this spec breaks by itself.
     pub fn violations(&self) -> Vec<Violation> {
         let Limits { event_bytes, batch_bytes, batch_events: _, events_per_second: _ } = self.limits;
+        let Topic { partitions: _, retention, retention_bytes } = self.topic;
         [
+            rules::RETENTION.check("topic.retention", retention),
+            retention_bytes.and_then(|bytes| rules::RETENTION_BYTES.check("topic.retentionBytes", bytes)),
             rules::EVENT_BYTES.check("limits.eventBytes", event_bytes),
             rules::BATCH_BYTES.check("limits.batchBytes", batch_bytes),
         ]
@@ -162,7 +176,7 @@ impl ProducerSpec {
 
 impl Default for Topic {
     fn default() -> Self {
-        Self { partitions: default_partitions() }
+        Self { partitions: default_partitions(), retention: default_retention(), retention_bytes: None }
     }
 }
 
@@ -179,6 +193,10 @@ impl Default for Limits {
 
 fn default_partitions() -> u32 {
     12
+}
+
+fn default_retention() -> Duration {
+    Duration::from_secs(168 * 3600)
 }
 
 fn default_event_bytes() -> Quantity {

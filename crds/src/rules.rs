@@ -45,6 +45,14 @@ pub const WAIT: Between<Duration> =
 pub const PARKED_BYTES: Between<Quantity> =
     Between { min: Quantity::from_bytes(1 << 20), max: Quantity::from_bytes(1 << 40) };
 
+/// How long events and dead letters may be kept.
+pub const RETENTION: Between<Duration> =
+    Between { min: Duration::from_secs(60), max: Duration::from_secs(87_600 * 3600) };
+
+/// How many bytes of events may be kept.
+pub const RETENTION_BYTES: Between<Quantity> =
+    Between { min: Quantity::from_bytes(1 << 20), max: Quantity::from_bytes(1 << 50) };
+
 /// In how long so many attempts may begin.
 pub const PER: Between<Duration> =
     Between { min: Duration::from_millis(100), max: Duration::from_secs(3600) };

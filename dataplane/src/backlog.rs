@@ -41,7 +41,9 @@ impl Backlog {
     pub(crate) async fn oldest<J: Journal>(&self, journal: &J) -> Result<Option<i64>, Error> {
         let mut oldest = None;
         for Stretch { partition, committed, .. } in self.0.iter().filter(|s| s.committed < s.end) {
-            let slice = journal.read(partition, *committed, 1, 1).await?;
+            // What retention took is nobody's backlog any more.
+            let from = journal.start(partition).await?.max(*committed);
+            let slice = journal.read(partition, from, 1, 1).await?;
             let first = slice.records.first().map(|stored| stored.timestamp);
             oldest = [oldest, first].into_iter().flatten().min();
         }

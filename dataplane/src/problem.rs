@@ -239,7 +239,8 @@ impl From<Refusal> for Problem {
             Refusal::UnknownTopic(_) | Refusal::UnknownPartition(..) => {
                 Self::new(reason::NOT_READY, "the topic of this Producer is not there yet").retry_after(1)
             }
-            Refusal::Unavailable(_) => {
+            // No topic of events is compacted.
+            Refusal::Unavailable(_) | Refusal::NoKey(_) => {
                 Self::new(reason::LOG_UNAVAILABLE, "the log cannot take the event now").retry_after(1)
             }
         }

@@ -9,8 +9,12 @@ pub async fn provision<J: Journal>(journal: &J, snapshot: &Snapshot) -> Result<(
         let settings = TopicSettings {
             partitions: producer.partitions,
             max_record_bytes: derived_record_bytes(producer.event_bytes),
-            compacted: false,
-            reserved: false,
+            retention: producer.retention,
+            // Kafka counts by partition.
+            retention_bytes: producer
+                .retention_bytes
+                .map(|bytes| bytes.div_ceil(producer.partitions.max(1).into())),
+            ..TopicSettings::default()
         };
         journal.ensure(&producer.topic, settings).await?;
     }

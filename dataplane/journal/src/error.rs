@@ -28,6 +28,9 @@ pub enum Refusal {
         /// The topic's limit.
         limit: usize,
     },
+    /// A compacted topic's records need a key.
+    #[error("topic {0} is compacted, and the record has no key")]
+    NoKey(String),
     /// No room left on the disk; taken again when there is.
     #[error("the disk is full ({0})")]
     Full(String),
@@ -48,6 +51,16 @@ pub enum Error {
     /// No such partition.
     #[error("topic {0} has no partition {1}")]
     UnknownPartition(String, u32),
+    /// Nothing is kept at this offset any more.
+    #[error("offset {offset} is out of range: the log keeps {start} to {end}")]
+    OutOfRange {
+        /// What was asked for.
+        offset: u64,
+        /// The first offset that is kept.
+        start: u64,
+        /// The partition's end.
+        end: u64,
+    },
     /// The topic exists with other settings, which cannot be changed so.
     #[error("topic {topic} {problem}")]
     Settings {
@@ -79,6 +92,28 @@ pub enum CommitError {
     #[error("refused: {0}")]
     Rejected(String),
     /// It may have been written.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// How a transaction ended without being committed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactError {
+    /// Another producer has this transactional id now; nothing is visible.
+    #[error("fenced: another producer has the transactional id now")]
+    Fenced,
+    /// The member whose offsets it commits belongs to an older generation; nothing is visible.
+    #[error("generation {mine} is stale: the group is at {current}")]
+    Stale {
+        /// The generation that the member belongs to.
+        mine: u64,
+        /// The group's generation.
+        current: u64,
+    },
+    /// Nothing is visible nor will be.
+    #[error("rejected: {0}")]
+    Rejected(Refusal),
+    /// All of it may be visible, or may yet appear, or nothing.
     #[error("outcome unknown: {0}")]
     Unknown(String),
 }

@@ -5,16 +5,21 @@ use std::future::Future;
 use evhub_event::Record;
 
 use crate::{
-    CommitError, Committed, Error, Place, Polled, Position, Slice, TopicPartition, TopicSettings, WriteError,
+    CommitError, Committed, Error, Place, Polled, Position, Slice, TopicPartition, TopicSettings,
+    TransactError, Transaction, WriteError,
 };
 
 /// The log.
 pub trait Journal: Clone + Send + Sync + 'static {
     /// A member of a group.
-    type Tail: Tail;
+    type Tail: Tail<Member = Self::Member>;
+    /// In whose name a transaction commits offsets.
+    type Member: Clone + Send + Sync + 'static;
+    /// Who writes transactions.
+    type Producer: Producer<Member = Self::Member>;
 
     /// Makes sure that a topic exists with these settings. Partitions may grow; fewer than there are is an error. The
-    /// largest record may grow too; a smaller one than before changes nothing.
+    /// largest record may grow too; a smaller one than before changes nothing. Retention is what was asked last.
     fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// How many partitions a topic has; `None` when there is no such topic.
@@ -33,7 +38,12 @@ pub trait Journal: Clone + Send + Sync + 'static {
         record: Record,
     ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static;
 
-    /// Reads from an offset on, at most so many records and about so many bytes.
+    /// Becomes the producer of this transactional id. Whoever was before is fenced: when this returns, each of its
+    /// transactions is decided, and it decides no other.
+    fn producer(&self, id: &str) -> impl Future<Output = Result<Self::Producer, Error>> + Send;
+
+    /// Reads from an offset on, at most so many records and about so many bytes. An offset before the partition's start is
+    /// [`Error::OutOfRange`]; one beyond the end reads nothing.
     fn read(
         &self,
         at: &TopicPartition,
@@ -41,6 +51,9 @@ pub trait Journal: Clone + Send + Sync + 'static {
         max_records: usize,
         max_bytes: usize,
     ) -> impl Future<Output = Result<Slice, Error>> + Send;
+
+    /// The partition's start: the first offset that retention has left.
+    fn start(&self, at: &TopicPartition) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// The partition's end: the offset that the next append would get at the least.
     fn end(&self, at: &TopicPartition) -> impl Future<Output = Result<u64, Error>> + Send;
@@ -64,7 +77,14 @@ pub trait Journal: Clone + Send + Sync + 'static {
 /// One member of a group. Only the task that polls may commit: a commit carries the generation that the member belongs
 /// to at that moment, so a commit made beside a rebalance would speak in another owner's name.
 pub trait Tail: Send + 'static {
-    /// Waits for the next thing to know. Cancel-safe.
+    /// See [`Journal::Member`].
+    type Member;
+
+    /// This member as of now, for a transaction that commits offsets in its name.
+    fn member(&self) -> Self::Member;
+
+    /// Waits for the next thing to know. Cancel-safe. What a partition was to read next may be gone: that is
+    /// [`Error::OutOfRange`], until it is sought elsewhere.
     fn poll(&mut self) -> impl Future<Output = Result<Polled, Error>> + Send;
 
     /// Starts reading a partition of ours at an offset. Nothing is read of a partition before.
@@ -84,4 +104,17 @@ pub trait Tail: Send + 'static {
 
     /// Leaves the group.
     fn leave(self) -> impl Future<Output = ()> + Send;
+}
+
+/// The producer of a transactional id.
+pub trait Producer: Send + 'static {
+    /// See [`Journal::Member`].
+    type Member;
+
+    /// Writes everything or nothing; `Ok` gives the records' positions, in their order, when all is durable and visible.
+    /// After any error this producer writes nothing more: only a new one knows how its transactions ended.
+    fn commit(
+        &mut self,
+        transaction: Transaction<Self::Member>,
+    ) -> impl Future<Output = Result<Vec<Position>, TransactError>> + Send;
 }

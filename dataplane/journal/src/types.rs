@@ -1,6 +1,6 @@
 //! What the log's users say and hear: positions, records as read, settings, commits. No I/O.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use evhub_event::Record;
 
@@ -45,14 +45,18 @@ pub struct Slice {
 }
 
 /// What a topic must look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicSettings {
     /// How many partitions.
     pub partitions: u32,
     /// The largest record it takes, in bytes of key, value and headers.
     pub max_record_bytes: usize,
-    /// Keep only the newest record of each key.
+    /// Keep only the newest record of each key. Records without a key are refused.
     pub compacted: bool,
+    /// How long records are kept at the least; `None` is for good.
+    pub retention: Option<Duration>,
+    /// How many bytes each partition keeps at the least, as Kafka counts them; `None` is any number.
+    pub retention_bytes: Option<u64>,
     /// The topic holds what the hub needs to make progress (parked deliveries, dead letters): when the disk fills up,
     /// such records may still use half of the reserve that events must leave alone.
     pub reserved: bool,
@@ -88,6 +92,15 @@ pub struct Committed {
     pub offset: u64,
     /// At most [`MAX_METADATA`] bytes of text.
     pub metadata: String,
+}
+
+/// What one transaction writes: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct Transaction<M> {
+    /// Records, in this order within each partition.
+    pub records: Vec<(String, Place, Record)>,
+    /// Offsets committed with them, in the name of a member of a group.
+    pub offsets: Option<(M, Vec<Committed>)>,
 }
 
 /// What a group member learns from one poll.

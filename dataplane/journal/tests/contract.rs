@@ -4,11 +4,21 @@
 
 #[path = "contract/cases.rs"]
 mod cases;
+#[path = "contract/harsh.rs"]
+mod harsh;
 
-/// Runs every case against a log. `$open` gives a fresh log and something that keeps it alive.
+use std::time::Duration;
+
+use evhub_journal::{
+    Embedded,
+    embedded::Options,
+    unpleasant::{Faults, Unpleasant},
+};
+
+/// Runs every case against a log. `$open` makes a site with a fresh one.
 macro_rules! contract {
     ($log:ident, $open:expr) => {
-        contract!(@each $log, $open,
+        contract!(@each $log, $open, log,
             an_append_reads_back_at_its_position,
             appends_are_in_the_order_of_their_calls,
             keys_decide_the_partition_as_java_does,
@@ -26,26 +36,89 @@ macro_rules! contract {
             a_paused_partition_waits,
             a_seek_reads_again,
             commits_are_found_again_and_atomic,
-            a_newer_member_takes_over,
+            members_share_and_commits_of_an_old_generation_are_stale,
             generations_grow_and_offsets_outlive_their_members,
             metadata_is_bounded,
             members_see_growth,
             many_publishers_all_get_their_own_place,
+            a_transaction_is_there_whole_with_gaps_behind,
+            a_fenced_producer_leaves_nothing_to_see,
+            a_transaction_that_is_refused_leaves_nothing_to_see,
+            a_new_producer_finds_what_was_decided;
+            site,
+            a_member_that_does_not_give_up_in_time_loses,
+            a_compacted_topic_keeps_the_newest_of_each_key,
+            a_reader_never_goes_back_in_time,
+            retention_by_size_moves_the_start,
+            retention_by_time_moves_the_start,
         );
     };
-    (@each $log:ident, $open:expr, $($case:ident,)*) => {
+    (@each $log:ident, $open:expr, $of_log:ident, $($case:ident),*; $of_site:ident, $($site_case:ident,)*) => {
         mod $log {
+            use super::*;
+
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                let (log, _keep) = $open;
-                let case = super::cases::$case(log);
-                tokio::time::timeout(std::time::Duration::from_mins(1), case).await.expect("the case hangs");
+                let site = $open;
+                let case = cases::$case(cases::Site::log(&site));
+                tokio::time::timeout(Duration::from_mins(1), case).await.expect("the case hangs");
+            })*
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $site_case() {
+                let case = cases::$site_case($open);
+                tokio::time::timeout(Duration::from_mins(1), case).await.expect("the case hangs");
             })*
         }
     };
 }
 
-contract!(embedded, {
-    let dir = tempfile::tempdir().unwrap();
-    (evhub_journal::Embedded::open(evhub_journal::embedded::Options::new(dir.path())).unwrap(), dir)
-});
+/// The embedded log, in a folder that goes away with it.
+struct Folder(Embedded, #[expect(dead_code, reason = "keeps the folder")] tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (rebalance, tombstones) = (Duration::from_millis(300), Duration::from_millis(300));
+        let log = Embedded::open(Options { rebalance, tombstones, ..Options::new(dir.path()) }).unwrap();
+        Self(log, dir)
+    }
+}
+
+impl cases::Site for Folder {
+    type Log = Embedded;
+
+    fn log(&self) -> Embedded {
+        self.0.clone()
+    }
+
+    async fn clean(&self) {
+        self.0.clean().await.unwrap();
+    }
+}
+
+/// The same, behaving as badly as it may without anybody being in the wrong.
+struct Trying(Unpleasant<Embedded>, Folder);
+
+impl Trying {
+    fn new() -> Self {
+        let seed = Unpleasant::<Embedded>::seed();
+        println!("seed {seed}");
+        let folder = Folder::new();
+        Self(Unpleasant::new(folder.0.clone(), seed, Faults::mild()), folder)
+    }
+}
+
+impl cases::Site for Trying {
+    type Log = Unpleasant<Embedded>;
+
+    fn log(&self) -> Unpleasant<Embedded> {
+        self.0.clone()
+    }
+
+    async fn clean(&self) {
+        self.1.clean().await;
+    }
+}
+
+contract!(embedded, Folder::new());
+contract!(unpleasant, Trying::new());

@@ -27,13 +27,13 @@ const ROUNDS: u64 = 40;
 const PARTITIONS: u32 = 3;
 const PUBLISHERS: u64 = 16;
 
-/// Small, so that memory is flushed and files are merged many times while the child lives.
+/// Small, so that segments are begun and put together many times while the child lives.
 fn options(dir: &Path) -> Options {
-    Options { reserve_bytes: 4 << 20, ..Options::new(dir) }
+    Options { segment_bytes: 1 << 20, clean_every: Duration::from_millis(20), ..Options::new(dir) }
 }
 
 fn settings() -> TopicSettings {
-    TopicSettings { partitions: PARTITIONS, max_record_bytes: 1 << 20, compacted: false, reserved: false }
+    TopicSettings { partitions: PARTITIONS, max_record_bytes: 1 << 20, ..TopicSettings::default() }
 }
 
 fn at(partition: u32) -> TopicPartition {

@@ -18,7 +18,7 @@ pub use policy::{
 };
 pub use target::{Protocol, Target, Tls};
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,12 @@ pub struct Producer {
     pub topic: String,
     /// How many partitions that topic has.
     pub partitions: u32,
+    /// How long that topic keeps an event at the least; `None` is for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
+    /// How many bytes that topic keeps at the least, all partitions together; `None` is any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
     /// The largest event it takes: attributes and data, in bytes.
     pub event_bytes: usize,
     /// How many events one batch may have.

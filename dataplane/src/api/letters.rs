@@ -42,6 +42,8 @@ struct Shelf {
 pub(super) struct Index {
     /// The Processor whose letters these are.
     uid: String,
+    /// Where the topic began, as of the last look.
+    start: u64,
     /// Where reading goes on: the end, as of the last look.
     end: u64,
     /// Each dead letter's first offset.
@@ -135,6 +137,7 @@ impl Index {
     ) -> Result<(Vec<Letter>, Option<u64>), Error> {
         let mut letters = Vec::new();
         let mut bytes = PAGE_BYTES;
+        from = from.max(self.start);
         while from < self.end && letters.len() < limit && bytes > 0 {
             let slice =
                 journal.read(&partition(topic), from, BATCH.min(limit - letters.len()), bytes).await?;
@@ -159,12 +162,13 @@ impl Index {
 
     async fn catch_up<J: Journal>(&mut self, journal: &J, topic: &str) -> Result<(), Error> {
         // Made when first needed: without it there are none.
-        let end = match journal.partitions(topic) {
-            Some(_) => journal.end(&partition(topic)).await?,
-            None => 0,
+        let (start, end) = match journal.partitions(topic) {
+            Some(_) => (journal.start(&partition(topic)).await?, journal.end(&partition(topic)).await?),
+            None => (0, 0),
         };
-        if end < self.end {
-            *self = Self::new(&self.uid);
+        // Another log, or retention has taken some: what is left is counted anew.
+        if end < self.end || start != self.start {
+            *self = Self { start, end: start, ..Self::new(&self.uid) };
         }
         while self.end < end {
             let slice = journal.read(&partition(topic), self.end, BATCH, PAGE_BYTES).await?;

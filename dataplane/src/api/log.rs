@@ -60,6 +60,8 @@ pub(super) async fn events<J: Journal>(
     let mut bytes = PAGE_BYTES;
     while cursor.partition < cursor.last && page.items.len() < limit && bytes > 0 {
         let at = TopicPartition { topic: producer.topic.clone(), partition: cursor.partition };
+        let from = api.hub.journal.start(&at).await?.max(cursor.offset);
+        cursor = cursor.at(from);
         let slice = api.hub.journal.read(&at, cursor.offset, limit - page.items.len(), bytes).await?;
         bytes = bytes.saturating_sub(slice.records.iter().map(|stored| stored.record.size()).sum());
         let stuck = slice.records.is_empty() && slice.next <= cursor.offset;

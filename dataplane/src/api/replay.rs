@@ -145,8 +145,8 @@ async fn open_inbox<J: Journal>(api: &Api<J>, processor: &Processor) -> Result<(
     let settings = TopicSettings {
         partitions: processor.partitions,
         max_record_bytes: derived_record_bytes(processor.event_bytes),
-        compacted: false,
-        reserved: false,
+        retention: Some(processor.policy.dead_letter_retention),
+        ..TopicSettings::default()
     };
     api.hub.journal.ensure(&processor.inbox_topic, settings).await?;
     api.hub.inboxes.made(&processor.name);

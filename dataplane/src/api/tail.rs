@@ -134,6 +134,7 @@ impl<J: Journal> Tail<J> {
         let (journal, at) = (&self.hub.journal, at(&self.producer, partition));
         let offset = &mut self.offsets[partition as usize];
         let end = journal.end(&at).await?;
+        *offset = journal.start(&at).await?.max(*offset);
         let behind = end.saturating_sub(*offset);
         if behind > BEHIND {
             event(text, Some("skipped"), None, &json!({"partition": partition, "events": behind}));

@@ -71,6 +71,8 @@ mod tests {
             evhub: evhub_routing::EvhubName { app_id: "shop".to_owned(), topic_id: "orders".to_owned() },
             topic: "t".to_owned(),
             partitions: 1,
+            retention: None,
+            retention_bytes: None,
             event_bytes: 1,
             batch_events: 1,
             batch_bytes: 1,

@@ -60,8 +60,12 @@ async fn bury_for(rig: &Rig, uid: &str, offset: u64, record: Record) -> String {
         last_attempt: Some(1002),
         causes: vec![cause(1, None, "refused"), cause(2, Some(503), "answered 503")],
     };
-    let settings =
-        TopicSettings { partitions: 1, max_record_bytes: 1 << 20, compacted: false, reserved: true };
+    let settings = TopicSettings {
+        partitions: 1,
+        max_record_bytes: 1 << 20,
+        reserved: true,
+        ..TopicSettings::default()
+    };
     rig.hub.journal.ensure("evhub.shop.billing.dead", settings).await.unwrap();
     let record = letter.encode(record);
     rig.hub.journal.append("evhub.shop.billing.dead", Place::Partition(0), record).await.unwrap();

@@ -66,8 +66,7 @@ impl Rig {
         let settings = TopicSettings {
             partitions: PARTITIONS,
             max_record_bytes: EVENT_BYTES + (128 << 10),
-            compacted: false,
-            reserved: false,
+            ..TopicSettings::default()
         };
         journal.ensure(TOPIC, settings).await.unwrap();
         journal.ensure(TIGHT, TopicSettings { max_record_bytes: 1000, ..settings }).await.unwrap();
@@ -154,6 +153,8 @@ pub(super) fn snapshot() -> Snapshot {
         evhub: EvhubName { app_id: "shop".to_owned(), topic_id: name.to_owned() },
         topic: topic.to_owned(),
         partitions: PARTITIONS,
+        retention: None,
+        retention_bytes: None,
         event_bytes: EVENT_BYTES,
         batch_events: BATCH_EVENTS,
         batch_bytes: BATCH_BYTES,

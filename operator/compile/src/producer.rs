@@ -91,6 +91,8 @@ fn routing(settings: &Settings, resource: &Resource, spec: &ProducerSpec, evhub:
         evhub,
         topic: names::events(&settings.prefix, &resource.name),
         partitions: spec.topic.partitions,
+        retention: Some(spec.topic.retention.get()),
+        retention_bytes: spec.topic.retention_bytes.map(evhub_crds::Quantity::bytes),
         event_bytes: spec.limits.event_bytes.bytes() as usize,
         batch_events: spec.limits.batch_events as usize,
         batch_bytes: spec.limits.batch_bytes.bytes() as usize,

@@ -98,7 +98,9 @@ impl<J: Journal> Shared<J> {
         let inbox = &self.processor.inbox_topic;
         if self.journal.partitions(inbox).is_some_and(|count| count < self.processor.partitions) {
             let settings = self.settings(self.processor.partitions);
-            self.journal.ensure(inbox, TopicSettings { reserved: false, ..settings }).await?;
+            // What is replayed came from the dead letters, and need not be kept for longer than they are.
+            let retention = Some(self.processor.policy.dead_letter_retention);
+            self.journal.ensure(inbox, TopicSettings { reserved: false, retention, ..settings }).await?;
         }
         Ok(())
     }
@@ -112,7 +114,8 @@ impl<J: Journal> Shared<J> {
 
     /// Makes the `.dead` topic when it is first needed.
     pub(super) async fn make_dead(&self) -> Result<(), Error> {
-        let (topic, settings) = (&self.processor.dead_topic, self.settings(1));
+        let retention = Some(self.processor.policy.dead_letter_retention);
+        let (topic, settings) = (&self.processor.dead_topic, TopicSettings { retention, ..self.settings(1) });
         self.dead.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
     }
 
@@ -120,8 +123,8 @@ impl<J: Journal> Shared<J> {
         TopicSettings {
             partitions,
             max_record_bytes: derived_record_bytes(self.processor.event_bytes),
-            compacted: false,
             reserved: true,
+            ..TopicSettings::default()
         }
     }
 

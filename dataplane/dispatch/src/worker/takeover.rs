@@ -94,12 +94,34 @@ async fn committed<J: Journal>(
                 if let Err(error) = &metadata {
                     error!(processor = %shared.name, partition = %at, %error, "going on from the offset alone");
                 }
-                Committed { offset: known.offset, metadata: metadata.ok() }
+                found(shared, known, metadata.ok()).await?
             }
             None => Committed { offset: start(shared, &at).await?, metadata: None },
         });
     }
     Ok(committed)
+}
+
+/// What was committed, unless retention has overtaken it: then the partition begins where one without a commit does, and
+/// what was lost is said loudly.
+async fn found<J: Journal>(
+    shared: &Shared<J>,
+    known: &evhub_journal::Committed,
+    metadata: Option<Metadata>,
+) -> Result<Committed, Error> {
+    let (at, lost) = (&known.partition, shared.journal.start(&known.partition).await?);
+    if known.offset >= lost {
+        return Ok(Committed { offset: known.offset, metadata });
+    }
+    let offset = start(shared, at).await?.max(lost);
+    error!(processor = %shared.name, partition = %at, committed = known.offset, offset, "retention has overtaken the Processor: events that it was to receive are gone");
+    // What is resolved of what is left stays resolved.
+    let cut = |(from, to): (u64, u64)| (to > offset).then_some((from.max(offset), to));
+    let metadata = metadata.map(|metadata| Metadata {
+        completed: metadata.completed.into_iter().filter_map(cut).collect(),
+        ..metadata
+    });
+    Ok(Committed { offset, metadata })
 }
 
 /// Where a partition without a commit begins. An inbox is read whole; what it holds for others is passed over.
@@ -114,7 +136,7 @@ async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u6
             warn!(processor = %shared.name, partition = %at, "no committed offset; beginning at the end");
             shared.journal.end(at).await
         }
-        Start::Latest | Start::Earliest | Start::Committed | Start::At(_) => Ok(0),
+        Start::Latest | Start::Earliest | Start::Committed | Start::At(_) => shared.journal.start(at).await,
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) fn once(mut n: u32, fault: Fault) -> impl FnMut() -> Option<Fault> {
 
 impl Journal for Faulty {
     type Tail = FaultyTail;
+    type Member = <Embedded as Journal>::Member;
+    type Producer = <Embedded as Journal>::Producer;
 
     async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
         self.log.ensure(topic, settings).await
@@ -146,6 +148,14 @@ impl Journal for Faulty {
                 _ => Err(WriteError::Unknown("planted".into())),
             }
         }
+    }
+
+    async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
+        self.log.producer(id).await
+    }
+
+    async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
+        self.log.start(at).await
     }
 
     async fn read(
@@ -181,6 +191,12 @@ impl Journal for Faulty {
 }
 
 impl Tail for FaultyTail {
+    type Member = <Embedded as Journal>::Member;
+
+    fn member(&self) -> Self::Member {
+        self.tail.member()
+    }
+
     async fn poll(&mut self) -> Result<Polled, Error> {
         loop {
             let planted = self.of.plan().polled.pop_front();

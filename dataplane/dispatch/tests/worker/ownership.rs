@@ -211,7 +211,9 @@ async fn as_much_parked_as_may_be_does_not_keep_replay_from_passing() {
     let metadata = Metadata { claim, completed: vec![(1, 10)] }.encode(0);
     let partition = TopicPartition { topic: EVENTS.to_owned(), partition: 0 };
     let mut tail = world.log.log.join(GROUP, &[EVENTS.to_owned()]).await.expect("a member");
+    tail.poll().await.expect("it is assigned");
     tail.commit(vec![Committed { partition, offset: 0, metadata }]).await.expect("it is committed");
+    tail.leave().await;
 
     let running = world.start();
     until("all are delivered", || running.delivered() == 10).await;

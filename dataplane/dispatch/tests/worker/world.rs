@@ -74,6 +74,7 @@ impl World {
             max_record_bytes: 2 << 20,
             compacted: topic == STATE,
             reserved: topic != EVENTS,
+            ..TopicSettings::default()
         };
         self.log.log.ensure(topic, settings).await.expect("a topic");
     }

@@ -1,52 +1,72 @@
-//! The log of `evhub dev`: in one folder, on one storage engine, in one process. Does I/O.
+//! The log of `evhub dev`: in one folder, in one process. Does I/O.
 //!
-//! - [`open`]: what can be set, and what can go wrong; [`core`]: what the parts share
-//! - [`writer`]: the one thread that writes; [`queue`] before it, [`plan`] what it decides
-//! - [`registry`]: topics and groups as they are durable
-//! - [`tail`]: members of groups
-//! - [`store`]: the engine; [`codec`] the bytes in it; [`mend`] its files after a power cut
-//! - [`lock`]: one process per folder
+//! - [`open`]: what can be set, and what can go wrong; [`core`]: what the parts share; [`lock`]: one process per folder
+//! - [`writer`]: the one thread that writes; [`queue`] before it, [`request`]s in it, [`plan`] what it decides, [`groups`]
+//!   who owns what
+//! - [`registry`]: topics, groups and members as they are durable
+//! - [`producer`], [`tail`]: who writes transactions, members of groups
+//! - [`codec`], [`notes`], [`frame`]: records, bookkeeping and both together as bytes
+//! - [`segment`], [`log`], [`manifest`]: files of frames, reading across them, which there are; [`recover`]: what is there
+//!   after a crash
+//! - [`clean`]: what goes away, in the background
 //!
-//! Reads run on the task that asks, not on the blocking pool: they are bounded by their caller, come from memory or the
-//! page cache in all but rare cases, and take a few microseconds there, less than the two thread hops would.
+//! Everything is in one sequence of frames, one frame and one fdatasync for each group commit: so whatever one frame holds,
+//! of however many partitions, together with offsets and generations, is there whole or not at all.
+//!
+//! Reads run on the task that asks, not on the blocking pool: they are bounded by their caller, come from the page cache
+//! in all but rare cases, and take a few microseconds there, less than the two thread hops would.
 
+mod clean;
 mod codec;
 mod core;
+mod frame;
+mod groups;
 mod lock;
-mod mend;
+mod log;
+mod manifest;
+mod notes;
 mod open;
 mod plan;
+mod producer;
 mod queue;
+mod recover;
 mod registry;
-mod store;
+mod request;
+mod segment;
 mod tail;
 mod writer;
 
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    io,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
 
-pub use self::{
-    open::{OpenError, Options},
-    tail::EmbeddedTail,
-};
 use evhub_event::Record;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use self::{
-    codec::{Draft, LogKey},
+    clean::Cleaner,
+    codec::{Corrupt, Draft, Part},
     core::Core,
     lock::Lock,
-    plan::{Reply, Request},
+    request::{Noted, Reply, Request},
     writer::Writer,
+};
+pub use self::{
+    open::{OpenError, Options},
+    producer::EmbeddedProducer,
+    tail::{EmbeddedMember, EmbeddedTail},
 };
 use crate::{
     CommitError, Committed, Error, Journal, MAX_METADATA, Place, Position, Refusal, Slice, TopicPartition,
     TopicSettings, WriteError,
 };
+
+/// The format this code reads and writes. 1 was kept by a storage engine.
+const FORMAT: u64 = 2;
 
 /// The embedded log; clones share it. Closed when the last clone and the last member are gone.
 #[derive(Clone, Debug)]
@@ -63,9 +83,10 @@ struct Desk {
 struct Handle {
     core: Arc<Core>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    cleaner: Cleaner,
     /// Closed when the writer's thread ends.
     working: watch::Receiver<()>,
-    /// Given up last, after the engine's files are closed.
+    /// Given up last, after the files are closed.
     _lock: Lock,
 }
 
@@ -76,18 +97,19 @@ impl Embedded {
     }
 
     fn start(options: Options, work: impl FnOnce(Writer) + Send + 'static) -> Result<Self, OpenError> {
-        let (lock, core, image) = open::open(options)?;
+        let (lock, core, opened) = open::open(options)?;
         let core = Arc::new(core);
-        let writer = Writer::new(Arc::clone(&core), image);
+        let writer = Writer::new(Arc::clone(&core), opened);
         let (working, ended) = watch::channel(());
         let desk = Desk { core: Arc::clone(&core), _working: working };
+        let io = |source| OpenError::Io { dir: core.options.dir.clone(), source };
         let thread = thread::Builder::new().name("evhub-log".into()).spawn(move || {
             let _desk = desk;
             work(writer);
         });
-        let thread = thread.map_err(|source| OpenError::Io { dir: core.dir.clone(), source })?;
-        let writer = Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Handle { core, writer, working: ended, _lock: lock })))
+        let writer = Mutex::new(Some(thread.map_err(io)?));
+        let cleaner = Cleaner::start(Arc::clone(&core)).map_err(io)?;
+        Ok(Self(Arc::new(Handle { core, writer, cleaner, working: ended, _lock: lock })))
     }
 
     /// Writes what waits, syncs, and closes the files. Later writes are refused. Blocks for as long as that takes.
@@ -99,6 +121,12 @@ impl Embedded {
     pub async fn ended(&self) {
         let mut working = self.0.working.clone();
         while working.changed().await.is_ok() {}
+    }
+
+    /// Has retention and compaction look now, thoroughly: everything written before is looked at, and whatever can go
+    /// goes, be it little.
+    pub async fn clean(&self) -> Result<(), Error> {
+        self.0.cleaner.clean().await
     }
 
     fn core(&self) -> &Core {
@@ -115,17 +143,11 @@ impl Embedded {
 
     /// Queues a request, now, and gives back where its answer will arrive. Refusals arrive there as well.
     fn ask<T, E>(&self, request: impl FnOnce(Reply<T, E>) -> Request) -> oneshot::Receiver<Result<T, E>> {
-        let (reply, answer) = oneshot::channel();
-        let request = request(reply);
-        let (size, urgent) = (request.size(), request.urgent());
-        if let Err((refusal, request)) = self.core().queue.push(request, size, urgent) {
-            request.refuse(&refusal);
-        }
-        answer
+        self.core().ask(request)
     }
 
     /// Checks offsets that are to be committed.
-    fn offsets(&self, offsets: Vec<Committed>) -> Result<Vec<plan::Noted>, CommitError> {
+    fn offsets(&self, offsets: Vec<Committed>) -> Result<Vec<Noted>, CommitError> {
         let check = |Committed { partition: at, offset, metadata }: Committed| {
             if metadata.len() > MAX_METADATA {
                 let len = metadata.len();
@@ -134,10 +156,25 @@ impl Embedded {
                 )));
             }
             let found = self.core().registry.partition(&at);
-            let (topic, _) = found.map_err(|error| CommitError::Rejected(error.to_string()))?;
-            Ok(plan::Noted { topic: topic.id, partition: at.partition, offset, metadata })
+            let (part, _) = found.map_err(|error| CommitError::Rejected(error.to_string()))?;
+            Ok(Noted { part, offset, metadata: metadata.into() })
         };
         offsets.into_iter().map(check).collect()
+    }
+
+    /// Checks a record, and says where it goes and whether it may use the reserve.
+    fn draft(&self, topic: &str, place: Place, record: &Record) -> Result<(Part, bool, Draft), Refusal> {
+        let topic =
+            self.core().registry.topic(topic).ok_or_else(|| Refusal::UnknownTopic(topic.to_owned()))?;
+        let part = topic.place(place, record.key.as_deref())?;
+        let (size, limit) = (record.size(), topic.settings.max_record_bytes);
+        if size > limit {
+            return Err(Refusal::TooLarge { size, limit });
+        }
+        if topic.settings.compacted && record.key.is_none() {
+            return Err(Refusal::NoKey(topic.name.clone()));
+        }
+        Ok((part, topic.settings.reserved || topic.settings.compacted, Draft::new(record)))
     }
 
     fn queue_append(
@@ -146,16 +183,8 @@ impl Embedded {
         place: Place,
         record: &Record,
     ) -> Result<oneshot::Receiver<Result<Position, WriteError>>, Refusal> {
-        let topic =
-            self.core().registry.topic(topic).ok_or_else(|| Refusal::UnknownTopic(topic.to_owned()))?;
-        let partition = topic.place(place, record.key.as_deref())?;
-        let (size, limit) = (record.size(), topic.settings.max_record_bytes);
-        if size > limit {
-            return Err(Refusal::TooLarge { size, limit });
-        }
-        let (topic, reserved) = (topic.id, topic.settings.reserved || topic.settings.compacted);
-        let draft = Draft::new(record);
-        Ok(self.ask(|reply| Request::Append { topic, partition, reserved, draft, reply }))
+        let (part, reserved, draft) = self.draft(topic, place, record)?;
+        Ok(self.ask(|reply| Request::Append { part, reserved, draft, reply }))
     }
 
     fn read_now(
@@ -165,46 +194,34 @@ impl Embedded {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Slice, Error> {
-        let (topic, end) = self.core().registry.partition(at)?;
-        let end = end.load(Ordering::Acquire);
-        let key = LogKey { topic: topic.id, partition: at.partition, offset: from };
-        let records = self.core().reading(|store| store.read(key, end, max_records, max_bytes))?;
-        let next = match records.last() {
-            Some(last) => last.offset + 1,
-            None if max_records > 0 => from.max(end),
-            None => from,
+        let (part, bounds) = self.core().registry.partition(at)?;
+        let (_, end) = bounds.within(from)?;
+        let found = self.core().reading(|log| log.read(part, from, end, max_records, max_bytes))?;
+        // It may have gone while it was read.
+        bounds.within(from)?;
+        let next = match found.records.last() {
+            Some(last) if found.more => last.offset + 1,
+            None if found.more => from,
+            _ => from.max(end),
         };
-        Ok(Slice { records, next, end })
+        Ok(Slice { records: found.records, next, end })
     }
 
     fn offset_at_now(&self, at: &TopicPartition, instant: i64) -> Result<u64, Error> {
-        let (topic, end) = self.core().registry.partition(at)?;
-        let end = end.load(Ordering::Acquire);
-        self.core().reading(|store| {
-            // Timestamps never fall, so everything before `low` is earlier than the instant and nothing from `high` on.
-            let (mut low, mut high) = (0, end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let key = LogKey { topic: topic.id, partition: at.partition, offset: middle };
-                match store.first(key, high)? {
-                    Some(found) if found.timestamp < instant => low = found.offset + 1,
-                    Some(_) | None => high = middle,
-                }
-            }
-            let key = LogKey { topic: topic.id, partition: at.partition, offset: low };
-            Ok(store.first(key, end)?.map_or(end, |found| found.offset))
-        })
+        let (part, bounds) = self.core().registry.partition(at)?;
+        let (start, end) = (bounds.start(), bounds.end());
+        let found = self.core().reading(|log| log.first_at(part, instant, (start, end)))?;
+        Ok(found.unwrap_or(end))
     }
 
     fn committed_now(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
         let registry = &self.core().registry;
-        let keys = partitions.iter().map(|at| Ok((registry.partition(at)?.0.id, at.partition)));
-        let keys: Vec<_> = keys.collect::<Result<_, Error>>()?;
-        let found = self.core().reading(|store| store.offsets(group, &keys))?;
-        let pairs = partitions.iter().zip(found);
+        let parts = partitions.iter().map(|at| registry.partition(at).map(|(part, _)| part));
+        let parts: Vec<_> = parts.collect::<Result<_, Error>>()?;
+        let pairs = partitions.iter().zip(registry.committed(group, &parts));
         let committed = pairs.filter_map(|(at, found)| {
             let (offset, metadata) = found?;
-            Some(Committed { partition: at.clone(), offset, metadata })
+            Some(Committed { partition: at.clone(), offset, metadata: (*metadata).to_owned() })
         });
         Ok(committed.collect())
     }
@@ -212,6 +229,8 @@ impl Embedded {
 
 impl Journal for Embedded {
     type Tail = EmbeddedTail;
+    type Member = EmbeddedMember;
+    type Producer = EmbeddedProducer;
 
     async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
         if self
@@ -251,6 +270,10 @@ impl Journal for Embedded {
         }
     }
 
+    async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
+        EmbeddedProducer::new(self.clone(), id).await
+    }
+
     async fn read(
         &self,
         at: &TopicPartition,
@@ -264,8 +287,12 @@ impl Journal for Embedded {
         slice
     }
 
+    async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
+        Ok(self.core().registry.partition(at)?.1.start())
+    }
+
     async fn end(&self, at: &TopicPartition) -> Result<u64, Error> {
-        Ok(self.core().registry.partition(at)?.1.load(Ordering::Acquire))
+        Ok(self.core().registry.partition(at)?.1.end())
     }
 
     async fn offset_at(&self, at: &TopicPartition, instant: i64) -> Result<u64, Error> {
@@ -273,11 +300,9 @@ impl Journal for Embedded {
     }
 
     async fn join(&self, group: &str, topics: &[String]) -> Result<Self::Tail, Error> {
-        let wake = Arc::new(Notify::new());
         let mut counts = Vec::new();
         for name in topics {
             let topic = self.core().registry.topic(name).ok_or_else(|| Error::UnknownTopic(name.clone()))?;
-            topic.listeners.add(&wake);
             counts.push((name, topic.settings.partitions));
         }
         if let Some((first, rest)) = counts.split_first()
@@ -286,12 +311,7 @@ impl Journal for Embedded {
             let problem = format!("has {has} partitions, but {} has {}", first.0, first.1);
             return Err(Error::Settings { topic: (*other).clone(), problem });
         }
-        let name = group.to_owned();
-        let joined = self.ask(|reply| Request::Join { group: name, reply }).await;
-        let generation = joined.unwrap_or_else(|_| Err(gone()))?;
-        let shared = self.core().registry.group(group);
-        shared.listeners.add(&wake);
-        Ok(EmbeddedTail::new(self.clone(), group, shared, generation, topics.to_vec(), wake))
+        EmbeddedTail::join(self.clone(), group, topics.to_vec()).await
     }
 
     async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
@@ -301,6 +321,7 @@ impl Journal for Embedded {
 
 impl Handle {
     fn close(&self) {
+        self.cleaner.stop();
         self.core.queue.close();
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
@@ -329,8 +350,34 @@ impl Drop for Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("dir", &self.core.dir).finish_non_exhaustive()
+        f.debug_struct("Handle").field("dir", &self.core.options.dir).finish_non_exhaustive()
     }
+}
+
+/// Why the files could not be read or written.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("i/o failed")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    #[error("the folder has format {0}")]
+    Format(u64),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt(corrupt) => Self::Damaged(corrupt.to_string()),
+            error => Self::Unavailable(chain(&error)),
+        }
+    }
+}
+
+/// An error with its causes, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The writer ended without an answer.

@@ -3,13 +3,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
+    FORMAT, StoreError,
     core::Core,
     lock::{Lock, LockError},
-    queue::Queue,
-    store::{self, Image, StoreError},
+    recover::{self, Opened},
 };
 
 /// How to open the log.
@@ -18,12 +19,20 @@ pub struct Options {
     /// The folder; made if it does not exist.
     pub dir: PathBuf,
     /// How much of the disk events must leave free. Half of it is for what lets the hub finish events it has; the other
-    /// half for the engine's own housekeeping.
+    /// half for the log's own housekeeping.
     pub reserve_bytes: u64,
     /// How many requests may wait for the writer.
     pub max_waiting: usize,
     /// How many bytes of requests may wait for the writer.
     pub max_waiting_bytes: usize,
+    /// How large a segment grows before the next is begun. Retention and compaction look at whole segments.
+    pub segment_bytes: u64,
+    /// How often retention and compaction look whether there is something to do.
+    pub clean_every: Duration,
+    /// How long a tombstone stays when nothing older of its key is left, for readers who have seen that.
+    pub tombstones: Duration,
+    /// How long members may take to give partitions up before they lose them.
+    pub rebalance: Duration,
 }
 
 /// Why the log could not be opened.
@@ -46,7 +55,7 @@ pub enum OpenError {
         "{} has log format {found}, this version reads {}: run the version that wrote it, or choose another folder \
          with --data",
         dir.display(),
-        store::FORMAT
+        FORMAT
     )]
     Format {
         /// The folder.
@@ -75,31 +84,42 @@ pub enum OpenError {
 impl Options {
     /// The usual settings for this folder.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        // 64 MiB hold every flush and every commit of a busy hub; 16 Ki requests and 32 MiB are a tenth of a second of
-        // work on a slow disk.
-        let (max_waiting, max_waiting_bytes) = (16 << 10, 32 << 20);
-        Self { dir: dir.into(), reserve_bytes: 64 << 20, max_waiting, max_waiting_bytes }
+        Self {
+            dir: dir.into(),
+            // Enough for the manifest, for what a cleaner writes before it removes anything, and for every commit of a
+            // busy hub meanwhile.
+            reserve_bytes: 64 << 20,
+            // A tenth of a second of work on a slow disk.
+            max_waiting: 16 << 10,
+            max_waiting_bytes: 32 << 20,
+            // Read through at every start, in a tenth of a second or two.
+            segment_bytes: 64 << 20,
+            clean_every: Duration::from_secs(30),
+            // A take-over reads its state in seconds.
+            tombstones: Duration::from_mins(10),
+            // Longer than nearly every attempt that a drain waits for.
+            rebalance: Duration::from_mins(1),
+        }
     }
 }
 
-/// Locks the folder, opens the engine and makes known what it holds.
-pub(super) fn open(options: Options) -> Result<(Lock, Core, Image), OpenError> {
-    let Options { dir, reserve_bytes, max_waiting, max_waiting_bytes } = options;
+/// Locks the folder, recovers what is in it and makes that known.
+pub(super) fn open(options: Options) -> Result<(Lock, Core, Opened), OpenError> {
+    let dir = options.dir.clone();
     let io = |source| OpenError::Io { dir: dir.clone(), source };
     fs::create_dir_all(&dir).map_err(io)?;
     let lock = Lock::acquire(&dir.join("lock")).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse { dir: dir.clone(), holder },
         LockError::Io(source) => io(source),
     })?;
-    // What is in memory must find room on the disk once the reserve is all that is left.
-    let memtable = (reserve_bytes / 4).clamp(1 << 20, 64 << 20);
-    let core = Core::new(dir.clone(), reserve_bytes, memtable, Queue::new(max_waiting, max_waiting_bytes));
-    let image = core.open().map_err(|error| match error {
+    let core = Core::new(options);
+    let opened = recover::open(&core.dir, core.options.segment_bytes).map_err(|error| match error {
         StoreError::Format(found) => OpenError::Format { dir: dir.clone(), found },
         error => unreadable(&dir, error),
     })?;
-    core.registry.publish(&image).map_err(|error| unreadable(&dir, error))?;
-    Ok((lock, core, image))
+    core.registry.reset(&opened.image).map_err(|error| unreadable(&dir, error))?;
+    core.set_log(Some(opened.log.clone()));
+    Ok((lock, core, opened))
 }
 
 fn unreadable(dir: &Path, error: impl std::error::Error + Send + Sync + 'static) -> OpenError {

@@ -28,6 +28,16 @@ struct State<T> {
     /// Why nothing is taken now; what waits is still worked on.
     down: Option<String>,
     closed: bool,
+    /// How many items the writer waits for, if it does: waking somebody who does not costs a system call for nothing.
+    wanted: Option<usize>,
+}
+
+/// Who was just answered usually comes back. So many are waited for, for so long at most: otherwise the first few would get
+/// a sync of their own, and all the others would wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Linger {
+    pub(super) count: usize,
+    pub(super) time: Duration,
 }
 
 /// What there is to do.
@@ -43,13 +53,13 @@ pub(super) enum Taken<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new(max_count: usize, max_bytes: usize) -> Self {
-        let state = State { items: VecDeque::new(), bytes: 0, down: None, closed: false };
+        let state = State { items: VecDeque::new(), bytes: 0, down: None, closed: false, wanted: None };
         Self { state: Mutex::new(state), filled: Condvar::new(), max_count, max_bytes }
     }
 
     /// Adds a request, or says why not and gives it back.
     pub(super) fn push(&self, item: T, size: usize, urgent: bool) -> Result<(), (Refusal, T)> {
-        let mut state = self.lock();
+        let state = self.lock();
         if let Some(reason) = &state.down {
             return Err((Refusal::Unavailable(reason.clone()), item));
         }
@@ -61,26 +71,39 @@ impl<T> Queue<T> {
         if full {
             return Err((Refusal::Busy, item));
         }
-        state.items.push_back((size, item));
-        state.bytes += size;
-        drop(state);
-        self.filled.notify_one();
+        self.put(state, item, size);
         Ok(())
     }
 
-    /// Waits until there is something, then takes all of it up to about so many bytes.
-    pub(super) fn take(&self, max_bytes: usize, patience: Option<Duration>) -> Taken<T> {
+    /// Adds what must not be shed and is small; gives it back only when the queue is closed.
+    pub(super) fn push_surely(&self, item: T, size: usize) -> Result<(), (Refusal, T)> {
         let state = self.lock();
-        let idle = |state: &mut State<T>| state.items.is_empty() && !state.closed;
-        let mut state = match patience {
-            None => self.filled.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
-            Some(patience) => {
-                self.filled
-                    .wait_timeout_while(state, patience, idle)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
+        if state.closed {
+            return Err((Refusal::Unavailable("the log is closed".into()), item));
+        }
+        self.put(state, item, size);
+        Ok(())
+    }
+
+    fn put(&self, mut state: MutexGuard<'_, State<T>>, item: T, size: usize) {
+        state.items.push_back((size, item));
+        state.bytes += size;
+        let enough = state.wanted.is_some_and(|wanted| state.items.len() >= wanted);
+        if enough {
+            state.wanted = None;
+        }
+        drop(state);
+        if enough {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until there is something, then takes all of it up to about so many bytes.
+    pub(super) fn take(&self, max_bytes: usize, patience: Option<Duration>, linger: Linger) -> Taken<T> {
+        let mut state = self.fill(self.lock(), 1, patience);
+        if !state.items.is_empty() {
+            state = self.fill(state, linger.count, Some(linger.time));
+        }
         if state.items.is_empty() {
             return if state.closed { Taken::Closed } else { Taken::Nothing };
         }
@@ -94,6 +117,27 @@ impl<T> Queue<T> {
         }
         state.bytes -= bytes;
         Taken::Items(taken)
+    }
+
+    /// Waits until there are so many items, or until it has taken too long.
+    fn fill<'a>(
+        &self,
+        state: MutexGuard<'a, State<T>>,
+        wanted: usize,
+        patience: Option<Duration>,
+    ) -> MutexGuard<'a, State<T>> {
+        let short = |state: &mut State<T>| {
+            let short = state.items.len() < wanted && !state.closed;
+            state.wanted = short.then_some(wanted);
+            short
+        };
+        let Some(patience) = patience else {
+            return self.filled.wait_while(state, short).unwrap_or_else(PoisonError::into_inner);
+        };
+        let waited = self.filled.wait_timeout_while(state, patience, short);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.wanted = None;
+        state
     }
 
     /// Refuses new requests with this reason, or takes them again.
@@ -155,15 +199,31 @@ mod tests {
         queue.push(5, 1, true).unwrap();
         assert_eq!(queue.push(6, 1, true), Err((Refusal::Busy, 6)));
         assert_eq!(queue.waiting(), (5, 5));
-        assert_eq!(queue.take(100, None), Taken::Items(vec![0, 1, 2, 3, 5]));
+        assert_eq!(queue.take(100, None, Linger::default()), Taken::Items(vec![0, 1, 2, 3, 5]));
         assert_eq!(queue.waiting(), (0, 0));
 
         queue.push(0, 90, false).unwrap();
         assert_eq!(queue.push(1, 11, false), Err((Refusal::Busy, 1)));
         queue.push(2, 35, true).unwrap();
-        assert_eq!(queue.take(90, None), Taken::Items(vec![0]));
-        assert_eq!(queue.take(1, None), Taken::Items(vec![2]), "one is always taken");
+        assert_eq!(queue.take(90, None, Linger::default()), Taken::Items(vec![0]));
+        assert_eq!(queue.take(1, None, Linger::default()), Taken::Items(vec![2]), "one is always taken");
         queue.push(7, 1_000, false).unwrap();
+    }
+
+    #[test]
+    fn who_was_just_answered_is_waited_for_but_not_for_ever() {
+        let queue = std::sync::Arc::new(Queue::new(100, 1_000));
+        let linger = |secs| Linger { count: 3, time: Duration::from_secs(secs) };
+        queue.push(0, 1, false).unwrap();
+        let others = std::sync::Arc::clone(&queue);
+        let pushing = std::thread::spawn(move || (1..3).for_each(|i| others.push(i, 1, false).unwrap()));
+        assert_eq!(queue.take(100, None, linger(60)), Taken::Items(vec![0, 1, 2]));
+        pushing.join().unwrap();
+        queue.push(3, 1, false).unwrap();
+        assert_eq!(queue.take(100, None, linger(0)), Taken::Items(vec![3]));
+        queue.push(4, 1, false).unwrap();
+        queue.close();
+        assert_eq!(queue.take(100, None, linger(60)), Taken::Items(vec![4]));
     }
 
     #[test]
@@ -177,7 +237,7 @@ mod tests {
         queue.close();
         queue.set_down(None);
         assert!(matches!(queue.push(2, 1, true), Err((Refusal::Unavailable(_), 2))));
-        assert_eq!(queue.take(100, None), Taken::Items(vec![0, 1]));
-        assert_eq!(queue.take(100, None), Taken::Closed);
+        assert_eq!(queue.take(100, None, Linger::default()), Taken::Items(vec![0, 1]));
+        assert_eq!(queue.take(100, None, Linger::default()), Taken::Closed);
     }
 }

@@ -1,8 +1,8 @@
-//! What everybody may know without asking the engine: topics, how far they are durable, groups' generations, and whom to
-//! wake. No I/O. Only the writer changes it, and only to what is durable.
+//! What everybody may know without asking the files: topics, how far they are durable, what groups have committed, and
+//! whom to wake. No I/O. Only the writer changes it, and only to what is durable.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -12,17 +12,20 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    codec::TopicNote,
-    store::{Image, Tip},
+    codec::Part,
+    groups::{MemberId, Said},
+    notes::{Image, Note, Offsets, Tip, TopicNote},
 };
 use crate::{Error, Place, Refusal, TopicPartition, TopicSettings, murmur2};
 
-/// Topics and groups by name.
+/// Topics, groups and members.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     by_id: RwLock<BTreeMap<u32, Arc<Topic>>>,
-    groups: RwLock<BTreeMap<String, Arc<Group>>>,
+    offsets: RwLock<BTreeMap<String, Offsets>>,
+    seats: Mutex<BTreeMap<MemberId, Weak<Seat>>>,
+    members: AtomicU64,
 }
 
 /// A topic as it is now; replaced when it changes.
@@ -31,18 +34,25 @@ pub(super) struct Topic {
     pub(super) name: String,
     pub(super) id: u32,
     pub(super) settings: TopicSettings,
-    /// The durable end of each partition.
-    ends: Vec<Arc<AtomicU64>>,
+    bounds: Vec<Arc<Bounds>>,
     /// The partition for the next record without a key.
     turn: AtomicU32,
     pub(super) listeners: Arc<Listeners>,
 }
 
-/// A group, which outlives its members.
+/// Where a partition begins and how far it is durable.
 #[derive(Debug, Default)]
-pub(super) struct Group {
-    generation: AtomicU64,
-    pub(super) listeners: Listeners,
+pub(super) struct Bounds {
+    start: AtomicU64,
+    end: AtomicU64,
+}
+
+/// A member, as the writer speaks to it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) id: MemberId,
+    said: Mutex<VecDeque<Said>>,
+    pub(super) wake: Arc<Notify>,
 }
 
 /// Members to wake. `Notify` keeps one permit, so a member that was just about to wait does not.
@@ -54,33 +64,108 @@ impl Registry {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The topic and the durable end of a partition of it.
-    pub(super) fn partition(&self, at: &TopicPartition) -> Result<(Arc<Topic>, Arc<AtomicU64>), Error> {
+    /// All topics.
+    pub(super) fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A partition by number, and its bounds.
+    pub(super) fn partition(&self, at: &TopicPartition) -> Result<(Part, Arc<Bounds>), Error> {
         let topic = self.topic(&at.topic).ok_or_else(|| Error::UnknownTopic(at.topic.clone()))?;
-        let end = topic.ends.get(at.partition as usize).cloned();
-        Ok((topic, end.ok_or_else(|| Error::UnknownPartition(at.topic.clone(), at.partition))?))
+        let bounds = topic.bounds.get(at.partition as usize).cloned();
+        let bounds = bounds.ok_or_else(|| Error::UnknownPartition(at.topic.clone(), at.partition))?;
+        Ok((Part { topic: topic.id, partition: at.partition }, bounds))
     }
 
-    pub(super) fn group(&self, name: &str) -> Arc<Group> {
-        let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(groups.entry(name.to_owned()).or_default())
+    /// What a group has committed for these partitions, all of the same moment.
+    pub(super) fn committed(&self, group: &str, parts: &[Part]) -> Vec<Option<(u64, Arc<str>)>> {
+        let offsets = self.offsets.read().unwrap_or_else(PoisonError::into_inner);
+        let known = offsets.get(group);
+        parts.iter().map(|part| known.and_then(|known| known.get(part).cloned())).collect()
     }
 
-    /// Makes known what has become durable: a topic, new or changed.
-    pub(super) fn publish_topic(&self, name: &str, note: TopicNote, tips: &[Tip]) {
+    /// A seat for a new member.
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        let id = self.members.fetch_add(1, Ordering::Relaxed);
+        let seat = Arc::new(Seat { id, said: Mutex::default(), wake: Arc::default() });
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.retain(|_, seat| seat.strong_count() > 0);
+        seats.insert(id, Arc::downgrade(&seat));
+        seat
+    }
+
+    // === the writer's ===
+
+    /// Makes known what has become durable, in this order: records, bookkeeping, what members hear.
+    pub(super) fn publish(
+        &self,
+        image: &Image,
+        grown: impl Iterator<Item = u32>,
+        notes: &[Note],
+        said: Vec<(MemberId, Said)>,
+    ) {
+        let tips = |id| image.tips.get(&id).map_or(&[][..], Vec::as_slice);
+        for note in notes {
+            if let Note::Topic(name, note) = note {
+                self.publish_topic(name, *note, tips(note.id));
+            }
+        }
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        let started = notes.iter().filter_map(|note| match note {
+            Note::Start(part, _) => Some(part.topic),
+            _ => None,
+        });
+        for id in grown.chain(started) {
+            if let Some(topic) = by_id.get(&id) {
+                topic.publish_tips(tips(id));
+                topic.listeners.wake();
+            }
+        }
+        drop(by_id);
+        self.publish_offsets(notes);
+        self.tell(said);
+    }
+
+    fn publish_offsets(&self, notes: &[Note]) {
+        let mut offsets = None;
+        for note in notes {
+            if let Note::Offset(group, part, offset, metadata) = note {
+                let offsets = offsets
+                    .get_or_insert_with(|| self.offsets.write().unwrap_or_else(PoisonError::into_inner));
+                let known = match offsets.get_mut(group) {
+                    Some(known) => known,
+                    None => offsets.entry(group.clone()).or_default(),
+                };
+                known.insert(*part, (*offset, Arc::clone(metadata)));
+            }
+        }
+    }
+
+    /// Has members hear something.
+    pub(super) fn tell(&self, said: Vec<(MemberId, Said)>) {
+        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        for (member, said) in said {
+            if let Some(seat) = seats.get(&member).and_then(Weak::upgrade) {
+                seat.said.lock().unwrap_or_else(PoisonError::into_inner).push_back(said);
+                seat.wake.notify_one();
+            }
+        }
+    }
+
+    fn publish_topic(&self, name: &str, note: TopicNote, tips: &[Tip]) {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let old = topics.get(name);
-        let mut ends = old.map(|topic| topic.ends.clone()).unwrap_or_default();
-        ends.resize_with(note.settings.partitions as usize, Arc::default);
+        let mut bounds = old.map(|topic| topic.bounds.clone()).unwrap_or_default();
+        bounds.resize_with(note.settings.partitions as usize, Arc::default);
         let topic = Topic {
             name: name.to_owned(),
             id: note.id,
             settings: note.settings,
-            ends,
+            bounds,
             turn: AtomicU32::new(old.map_or(0, |topic| topic.turn.load(Ordering::Relaxed))),
             listeners: old.map(|topic| Arc::clone(&topic.listeners)).unwrap_or_default(),
         };
-        topic.publish_ends(tips);
+        topic.publish_tips(tips);
         let topic = Arc::new(topic);
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(note.id, Arc::clone(&topic));
         topics.insert(name.to_owned(), Arc::clone(&topic));
@@ -88,30 +173,12 @@ impl Registry {
         topic.listeners.wake();
     }
 
-    /// Makes known how far topics are durable, and wakes those who wait for it.
-    pub(super) fn publish_ends<'a>(&self, grown: impl Iterator<Item = (u32, &'a [Tip])>) {
-        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
-        for (id, tips) in grown {
-            if let Some(topic) = by_id.get(&id) {
-                topic.publish_ends(tips);
-                topic.listeners.wake();
-            }
-        }
-    }
-
-    /// Makes known that a group has a new generation, and tells its older members.
-    pub(super) fn publish_generation(&self, name: &str, generation: u64) {
-        let group = self.group(name);
-        group.generation.store(generation, Ordering::Release);
-        group.listeners.wake();
-    }
-
-    /// Makes known what the engine holds after it was opened (again). What was durable before must still be there.
-    pub(super) fn publish(&self, image: &Image) -> Result<(), Error> {
-        for topic in self.topics.read().unwrap_or_else(PoisonError::into_inner).values() {
+    /// Makes known what the files hold after they were opened (again). What was durable before must still be there.
+    pub(super) fn reset(&self, image: &Image) -> Result<(), Error> {
+        for topic in self.topics() {
             let tips = image.tips.get(&topic.id).map_or(&[][..], Vec::as_slice);
-            let lost = (topic.ends.iter().enumerate())
-                .any(|(i, end)| tips.get(i).is_none_or(|tip| tip.next < end.load(Ordering::Acquire)));
+            let lost = (topic.bounds.iter().enumerate())
+                .any(|(i, bounds)| tips.get(i).is_none_or(|tip| tip.next < bounds.end()));
             if lost {
                 return Err(Error::Damaged(format!("acknowledged records of {} are gone", topic.name)));
             }
@@ -119,48 +186,71 @@ impl Registry {
         for (name, note) in &image.topics {
             self.publish_topic(name, *note, image.tips.get(&note.id).map_or(&[], Vec::as_slice));
         }
-        for (name, generation) in &image.groups {
-            self.publish_generation(name, *generation);
-        }
+        (*self.offsets.write().unwrap_or_else(PoisonError::into_inner)).clone_from(&image.offsets);
         self.wake_all();
         Ok(())
     }
 
     pub(super) fn wake_all(&self) {
-        for topic in self.topics.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for topic in self.topics() {
             topic.listeners.wake();
         }
-        for group in self.groups.read().unwrap_or_else(PoisonError::into_inner).values() {
-            group.listeners.wake();
+        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        for seat in seats.values().filter_map(Weak::upgrade) {
+            seat.wake.notify_one();
         }
     }
 }
 
 impl Topic {
     /// Which partition a record goes to.
-    pub(super) fn place(&self, place: Place, key: Option<&[u8]>) -> Result<u32, Refusal> {
+    pub(super) fn place(&self, place: Place, key: Option<&[u8]>) -> Result<Part, Refusal> {
         let partitions = self.settings.partitions;
-        match (place, key) {
+        let partition = match (place, key) {
             (Place::Partition(partition), _) if partition >= partitions => {
-                Err(Refusal::UnknownPartition(self.name.clone(), partition))
+                return Err(Refusal::UnknownPartition(self.name.clone(), partition));
             }
-            (Place::Partition(partition), _) => Ok(partition),
-            (Place::ByKey, Some(key)) => Ok(murmur2::partition(key, partitions)),
-            (Place::ByKey, None) => Ok(self.turn.fetch_add(1, Ordering::Relaxed) % partitions),
-        }
+            (Place::Partition(partition), _) => partition,
+            (Place::ByKey, Some(key)) => murmur2::partition(key, partitions),
+            (Place::ByKey, None) => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
+        };
+        Ok(Part { topic: self.id, partition })
     }
 
-    /// Makes known how far the partitions are durable.
-    fn publish_ends(&self, tips: &[Tip]) {
-        for (end, tip) in self.ends.iter().zip(tips) {
-            end.store(tip.next, Ordering::Release);
+    /// Its partitions and their bounds.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (Part, &Arc<Bounds>)> {
+        (0..).zip(&self.bounds).map(|(partition, bounds)| (Part { topic: self.id, partition }, bounds))
+    }
+
+    /// Makes known where the partitions begin and how far they are durable.
+    fn publish_tips(&self, tips: &[Tip]) {
+        for (bounds, tip) in self.bounds.iter().zip(tips) {
+            bounds.end.store(tip.next, Ordering::Release);
+            bounds.start.store(tip.start, Ordering::Release);
         }
     }
 }
 
-impl Group {
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+impl Bounds {
+    pub(super) fn start(&self) -> u64 {
+        self.start.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Whether something is, or may come to be, kept at this offset; the bounds if so.
+    pub(super) fn within(&self, offset: u64) -> Result<(u64, u64), Error> {
+        let (start, end) = (self.start(), self.end());
+        if offset < start { Err(Error::OutOfRange { offset, start, end }) } else { Ok((start, end)) }
+    }
+}
+
+impl Seat {
+    /// The next thing to hear.
+    pub(super) fn hear(&self) -> Option<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 

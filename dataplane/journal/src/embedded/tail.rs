@@ -1,23 +1,26 @@
 //! A member of a group: tells what it owns, hands out records, commits in its own name.
 //!
-//! The newest member of a group owns every partition; an older one hears [`Polled::Lost`], and the writer refuses its
-//! commits from the moment the newer one's generation is in the log's order. Reads happen on the polling task: each is
-//! bounded, and nearly always answered from memory or the page cache in microseconds, where a thread of the blocking
-//! pool would cost more than it saves.
+//! What it owns is decided by the writer's thread, in the log's order, and arrives at its seat. Reads happen on the
+//! polling task: each is bounded, and nearly always answered from the page cache in microseconds, where a thread of the
+//! blocking pool would cost more than it saves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
-use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::{Embedded, codec::LogKey, plan, registry::Group};
-use crate::{CommitError, Committed, Error, Polled, Refusal, Stored, Tail, TopicPartition};
+use super::{
+    Embedded,
+    codec::Part,
+    gone,
+    groups::Said,
+    registry::{Bounds, Seat},
+    request::{Commit, Request},
+};
+use crate::{CommitError, Committed, Error, Polled, Refusal, Tail, TopicPartition};
 
 /// What one poll hands out at most: enough to keep the reader's cost per record low, little enough that partitions take
 /// turns quickly.
@@ -28,23 +31,38 @@ const POLL_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct EmbeddedTail {
     log: Embedded,
-    name: String,
-    group: Arc<Group>,
+    group: Arc<str>,
+    seat: Arc<Seat>,
+    /// Of the latest assignment heard of; none before the first.
     generation: u64,
     topics: Vec<String>,
-    /// How many partitions this member was told of; none before the first poll.
-    assigned: u32,
-    lost: bool,
+    standing: Standing,
     readers: BTreeMap<TopicPartition, Reader>,
     /// Whose turn it is: the partition after the one that was served last.
     served: Option<TopicPartition>,
-    wake: Arc<Notify>,
+    left: bool,
+}
+
+/// In whose name a transaction commits offsets.
+#[derive(Clone, Debug)]
+pub struct EmbeddedMember {
+    pub(super) group: Arc<str>,
+    pub(super) generation: u64,
+}
+
+#[derive(Debug)]
+enum Standing {
+    /// Waits for an assignment, since then.
+    Waiting(Instant),
+    /// Owns what it was assigned; these are asked back.
+    Member(BTreeSet<u32>),
+    Lost,
 }
 
 #[derive(Debug)]
 struct Reader {
-    topic: u32,
-    end: Arc<AtomicU64>,
+    part: Part,
+    bounds: Arc<Bounds>,
     /// Where to read on; nothing is read before a seek.
     next: Option<u64>,
     paused: bool,
@@ -53,22 +71,28 @@ struct Reader {
 }
 
 impl EmbeddedTail {
-    pub(super) fn new(
-        log: Embedded,
-        name: &str,
-        group: Arc<Group>,
-        generation: u64,
-        topics: Vec<String>,
-        wake: Arc<Notify>,
-    ) -> Self {
-        let name = name.to_owned();
+    pub(super) async fn join(log: Embedded, group: &str, topics: Vec<String>) -> Result<Self, Error> {
+        let seat = log.core().registry.seat();
+        for topic in topics.iter().filter_map(|name| log.core().registry.topic(name)) {
+            topic.listeners.add(&seat.wake);
+        }
+        let (name, member, read) = (group.to_owned(), seat.id, topics.clone());
+        let joining = log.ask(|reply| Request::Join { group: name, member, topics: read, reply });
+        // Made before it is answered: who stops waiting for the answer has left again.
+        let tail = Self::new(log, group, seat, topics);
+        joining.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(tail)
+    }
+
+    pub(super) fn new(log: Embedded, group: &str, seat: Arc<Seat>, topics: Vec<String>) -> Self {
+        let (group, standing) = (group.into(), Standing::Waiting(Instant::now()));
         let (readers, served) = (BTreeMap::new(), None);
-        Self { log, name, group, generation, topics, assigned: 0, lost: false, readers, served, wake }
+        Self { log, group, seat, generation: 0, topics, standing, readers, served, left: false }
     }
 
     #[cfg(test)]
-    pub(super) fn wake(&self) -> &Arc<Notify> {
-        &self.wake
+    pub(super) fn wake(&self) -> &Arc<tokio::sync::Notify> {
+        &self.seat.wake
     }
 
     /// What there is to say now, if anything.
@@ -76,28 +100,32 @@ impl EmbeddedTail {
         if self.log.is_closed() {
             return Err(Error::Unavailable("the log is closed".into()));
         }
-        if self.lost {
-            return Ok(None);
+        match self.seat.hear() {
+            Some(said) => Ok(Some(self.heard(said))),
+            None if matches!(self.standing, Standing::Lost) => Ok(None),
+            None => self.serve(),
         }
-        if self.group.generation() != self.generation {
-            self.lost = true;
-            self.readers.clear();
-            return Ok(Some(Polled::Lost((0..self.assigned).collect())));
-        }
-        if let Some(more) = self.assign() {
-            return Ok(Some(more));
-        }
-        self.serve()
     }
 
-    fn assign(&mut self) -> Option<Polled> {
-        let counts = self.topics.iter().map(|topic| self.log.count(topic).unwrap_or(0));
-        let count = counts.min().unwrap_or(0);
-        let partitions: Vec<u32> = (self.assigned..count).collect();
-        (!partitions.is_empty()).then(|| {
-            self.assigned = count;
-            Polled::Assigned { generation: self.generation, partitions }
-        })
+    fn heard(&mut self, said: Said) -> Polled {
+        match said {
+            Said::Assigned { generation, partitions } => {
+                self.generation = generation;
+                self.standing = Standing::Member(BTreeSet::new());
+                Polled::Assigned { generation, partitions }
+            }
+            Said::Revoked(partitions) => {
+                // What was read of them is still drained; more of it would only be handed out twice.
+                self.readers.retain(|at, _| !partitions.contains(&at.partition));
+                self.standing = Standing::Member(partitions.iter().copied().collect());
+                Polled::Revoked(partitions)
+            }
+            Said::Lost(partitions) => {
+                self.readers.clear();
+                self.standing = Standing::Lost;
+                Polled::Lost(partitions)
+            }
+        }
     }
 
     /// Serves the first partition that has something, beginning after the one served last.
@@ -110,57 +138,74 @@ impl EmbeddedTail {
         let Some(reader) = self.readers.get_mut(&at) else { return Ok(None) };
         let polled = reader.read(&self.log, &at)?;
         self.served = Some(at);
-        Ok(polled)
+        Ok(Some(polled))
     }
 
     fn reader(&mut self, at: &TopicPartition) -> Option<&mut Reader> {
-        if self.lost || !self.topics.contains(&at.topic) {
+        if matches!(self.standing, Standing::Lost) || !self.topics.contains(&at.topic) {
             return None;
         }
         if !self.readers.contains_key(at) {
-            let (topic, end) = self.log.core().registry.partition(at).ok()?;
-            let reader = Reader { topic: topic.id, end, next: None, paused: false, told: None };
+            let (part, bounds) = self.log.core().registry.partition(at).ok()?;
+            let reader = Reader { part, bounds, next: None, paused: false, told: None };
             self.readers.insert(at.clone(), reader);
         }
         self.readers.get_mut(at)
+    }
+
+    /// Waits to be woken. Who has waited for long says so: others may be holding what it waits for.
+    async fn wait(&mut self) {
+        let patience = self.log.core().options.rebalance;
+        // A wake-up that came since we looked is kept, so it is not lost.
+        let woken = self.seat.wake.notified();
+        let Standing::Waiting(since) = self.standing else { return woken.await };
+        if tokio::time::timeout_at(since + patience, woken).await.is_err() {
+            self.log.core().tell(Request::Evict { group: self.group.to_string() });
+            self.standing = Standing::Waiting(Instant::now());
+        }
     }
 }
 
 impl Reader {
     fn ready(&self) -> bool {
         let Some(next) = self.next.filter(|_| !self.paused) else { return false };
-        let end = self.end.load(Ordering::Acquire);
+        let end = self.bounds.end();
         next < end || self.told != Some(end)
     }
 
-    /// `None` while the engine is being opened again; whoever does that wakes us.
-    fn read(&mut self, log: &Embedded, at: &TopicPartition) -> Result<Option<Polled>, Error> {
-        let end = self.end.load(Ordering::Acquire);
-        let next = self.next.unwrap_or(end);
+    fn read(&mut self, log: &Embedded, at: &TopicPartition) -> Result<Polled, Error> {
+        let next = self.next.unwrap_or_default();
+        let (_, end) = self.bounds.within(next)?;
         if next < end {
-            let key = LogKey { topic: self.topic, partition: at.partition, offset: next };
-            let read = log.core().try_reading(|store| store.read(key, end, POLL_RECORDS, POLL_BYTES))?;
-            let Some(records) = read else { return Ok(None) };
-            if let Some(Stored { offset, .. }) = records.last() {
-                self.next = Some(offset + 1);
-                return Ok(Some(Polled::Records(at.clone(), records)));
+            let part = self.part;
+            let found = log.core().reading(|log| log.read(part, next, end, POLL_RECORDS, POLL_BYTES))?;
+            // It may have gone while it was read.
+            self.bounds.within(next)?;
+            if let Some(last) = found.records.last() {
+                self.next = Some(if found.more { last.offset + 1 } else { end });
+                return Ok(Polled::Records(at.clone(), found.records));
             }
             // Nothing is left of what lay between.
             self.next = Some(end);
         }
         self.told = Some(end);
-        Ok(Some(Polled::End(at.clone(), end)))
+        Ok(Polled::End(at.clone(), end))
     }
 }
 
 impl Tail for EmbeddedTail {
+    type Member = EmbeddedMember;
+
+    fn member(&self) -> EmbeddedMember {
+        EmbeddedMember { group: Arc::clone(&self.group), generation: self.generation }
+    }
+
     async fn poll(&mut self) -> Result<Polled, Error> {
         loop {
             if let Some(polled) = self.look()? {
                 return Ok(polled);
             }
-            // A wake-up that came since we looked is kept, so it is not lost.
-            self.wake.notified().await;
+            self.wait().await;
         }
     }
 
@@ -181,8 +226,8 @@ impl Tail for EmbeddedTail {
         offsets: Vec<Committed>,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
         let queued = self.log.offsets(offsets).map(|offsets| {
-            let (group, generation) = (self.name.clone(), self.generation);
-            self.log.ask(|reply| plan::Request::Commit { group, generation, offsets, reply })
+            let commit = Commit { group: self.group.to_string(), generation: self.generation, offsets };
+            self.log.ask(|reply| Request::Commit { commit, reply })
         });
         async move {
             match queued?.await {
@@ -192,10 +237,34 @@ impl Tail for EmbeddedTail {
         }
     }
 
-    /// Nothing to do: partitions are never revoked here, only lost to a newer member.
-    fn release(&mut self, _partitions: &[u32]) {}
+    fn release(&mut self, partitions: &[u32]) {
+        let Standing::Member(asked) = &mut self.standing else { return };
+        let given: Vec<u32> =
+            partitions.iter().copied().filter(|partition| asked.remove(partition)).collect();
+        if given.is_empty() {
+            return;
+        }
+        if asked.is_empty() {
+            self.standing = Standing::Waiting(Instant::now());
+        }
+        let group = self.group.to_string();
+        self.log.core().tell(Request::Release { group, member: self.seat.id, partitions: given });
+    }
 
-    async fn leave(self) {}
+    async fn leave(mut self) {
+        self.left = true;
+        let (group, member) = (self.group.to_string(), self.seat.id);
+        let _ = self.log.ask(|reply| Request::Leave { group, member, reply: Some(reply) }).await;
+    }
+}
+
+impl Drop for EmbeddedTail {
+    fn drop(&mut self) {
+        if !self.left {
+            let group = self.group.to_string();
+            self.log.core().tell(Request::Leave { group, member: self.seat.id, reply: None });
+        }
+    }
 }
 
 impl From<Refusal> for CommitError {

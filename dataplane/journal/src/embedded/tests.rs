@@ -1,24 +1,21 @@
-//! What only the inside can show: files of another format, records that are not what was written, engines that fail.
+//! What only the inside can show: files of another format, bytes that are not what was written, syncs that fail.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::Command,
+    sync::atomic::Ordering,
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::{
-    codec::{LogKey, NoteKey, encode_number},
-    store::{Store, Writes},
-    *,
-};
-use crate::{Polled, Tail};
-
-const MEMTABLE: u64 = 1 << 20;
+use super::{frame, groups::Said, notes::Image, *};
+use crate::{Polled, Producer, Tail, TransactError, Transaction};
 
 fn settings() -> TopicSettings {
-    TopicSettings { partitions: 1, max_record_bytes: 1 << 20, compacted: false, reserved: false }
+    TopicSettings { partitions: 1, max_record_bytes: 1 << 20, ..TopicSettings::default() }
 }
 
 fn at() -> TopicPartition {
@@ -31,25 +28,39 @@ fn record(value: &str) -> Record {
 
 #[test]
 fn another_format_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), MEMTABLE).unwrap();
-    let mut writes = Writes::default();
-    writes.notes.insert(NoteKey::Format.encode(), encode_number(2));
-    store.commit(writes).unwrap();
-    drop(store);
-    let error = Embedded::open(Options::new(dir.path())).unwrap_err();
-    assert!(matches!(error, OpenError::Format { found: 2, .. }), "{error:?}");
-    assert!(error.to_string().contains("log format 2, this version reads 1"), "{error}");
+    // What the versions before this one left, and what one after it may.
+    for (file, content, found) in
+        [("keyspaces", &b""[..], 1), ("0.jnl", b"", 1), ("manifest", b"evhubman\0\0\0\x03", 3)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        fs::write(dir.path().join("log").join(file), content).unwrap();
+        let error = Embedded::open(Options::new(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::Format { found: it, .. } if it == found), "{error:?}");
+        let said = format!(
+            "log format {found}, this version reads 2: run the version that wrote it, or choose another"
+        );
+        assert!(error.to_string().contains(&said), "{error}");
+    }
 }
 
 #[test]
-fn a_half_made_folder_is_made_again() {
-    let dir = tempfile::tempdir().unwrap();
-    // What is left when the first start is killed: the engine's files without the marker it writes last.
-    fs::create_dir_all(dir.path().join("log.new")).unwrap();
-    fs::write(dir.path().join("log.new/0.jnl"), b"").unwrap();
-    Embedded::open(Options::new(dir.path())).unwrap();
-    assert!(!dir.path().join("log.new").exists());
+fn a_folder_that_lost_its_manifest_or_a_segment_is_not_taken_for_an_empty_one() {
+    for lost in ["manifest", ".0.log"] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Embedded::open(Options::new(dir.path())).unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            log.ensure("t", settings()).await.unwrap();
+            log.append("t", Place::ByKey, record("a")).await.unwrap();
+            log.clean().await.unwrap();
+        });
+        drop(log);
+        let files = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let first = files.filter(|path| path.to_string_lossy().ends_with(lost)).min().unwrap();
+        fs::remove_file(first).unwrap();
+        let opened = Embedded::open(Options::new(dir.path()));
+        assert!(matches!(opened, Err(OpenError::Unreadable { .. })), "{lost}: {opened:?}");
+    }
 }
 
 #[tokio::test]
@@ -57,14 +68,15 @@ async fn a_record_that_is_not_what_was_written_is_never_handed_out() {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded::open(Options::new(dir.path())).unwrap();
     log.ensure("t", settings()).await.unwrap();
-    log.append("t", Place::Partition(0), record("a")).await.unwrap();
-    log.append("t", Place::Partition(0), record("b")).await.unwrap();
-    let id = log.core().registry.topic("t").unwrap().id;
-    let key = |offset| LogKey { topic: id, partition: 0, offset };
+    for value in ["a", "b"] {
+        log.append("t", Place::Partition(0), record(&value.repeat(40 << 10))).await.unwrap();
+    }
+    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let part = Part { topic: 1, partition: 0 };
+    let entries = segment.entries(part, |_| false, 9).unwrap();
+    let bytes = segment.body(part, &entries[1]).unwrap();
     // The second record's bytes turn up in the place of the first: whole, but not what was written there.
-    let moved = codec::Draft::new(&record("b")).seal(key(1), 0);
-    let writes = Writes { records: vec![(key(0), moved)], ..Writes::default() };
-    log.core().commit(writes).unwrap();
+    segment.file.write_all_at(&bytes, entries[0].at.into()).unwrap();
     assert!(matches!(log.read(&at(), 0, 9, 1 << 20).await, Err(Error::Damaged(_))));
     assert_eq!(log.read(&at(), 1, 9, 1 << 20).await.unwrap().records.len(), 1);
     let mut tail = log.join("g", &["t".into()]).await.unwrap();
@@ -79,8 +91,7 @@ async fn acknowledged_records_that_are_gone_are_noticed() {
     let log = Embedded::open(Options::new(dir.path())).unwrap();
     log.ensure("t", settings()).await.unwrap();
     log.append("t", Place::Partition(0), record("a")).await.unwrap();
-    let empty = store::Image::default();
-    assert!(matches!(log.core().registry.publish(&empty), Err(Error::Damaged(_))));
+    assert!(matches!(log.core().registry.reset(&Image::default()), Err(Error::Damaged(_))));
 }
 
 #[tokio::test]
@@ -114,11 +125,21 @@ async fn a_writer_that_fails_leaves_nobody_waiting() {
         panic!("planted");
     })
     .unwrap();
-    let tips = [store::Tip::default()];
-    log.core().registry.publish_topic("t", codec::TopicNote { id: 1, settings: settings() }, &tips);
-    let group = log.core().registry.group("g");
-    let mut tail = EmbeddedTail::new(log.clone(), "g", group, 0, vec!["t".into()], Arc::default());
-    log.core().registry.topic("t").unwrap().listeners.add(tail.wake());
+    let note = notes::Note::Topic("t".into(), notes::TopicNote { id: 1, settings: settings() });
+    let mut image = Image::default();
+    image.apply(note.clone());
+    log.core().registry.publish(&image, std::iter::empty(), &[note], vec![]);
+    let joining = tokio::spawn({
+        let log = log.clone();
+        async move { log.join("g", &["t".into()]).await }
+    });
+    while log.waiting() == Some((0, 0)) {
+        tokio::task::yield_now().await;
+    }
+    // As the writer would have answered.
+    let seat = log.core().registry.seat();
+    log.core().registry.tell(vec![(seat.id, Said::Assigned { generation: 1, partitions: vec![0] })]);
+    let mut tail = EmbeddedTail::new(log.clone(), "g", seat, vec!["t".into()]);
     assert!(matches!(tail.poll().await.unwrap(), Polled::Assigned { .. }));
     let polling = tokio::spawn(async move { tail.poll().await });
     let queued = log.append("t", Place::Partition(0), record("a"));
@@ -128,6 +149,7 @@ async fn a_writer_that_fails_leaves_nobody_waiting() {
     assert!(matches!(queued, Err(WriteError::Unknown(_))), "{queued:?}");
     assert!(matches!(made, Err(Error::Unavailable(_))), "{made:?}");
     assert!(matches!(polled.unwrap(), Err(Error::Unavailable(_))));
+    assert!(matches!(joining.await.unwrap(), Err(Error::Unavailable(_))));
     let later = log.append("t", Place::Partition(0), record("b")).await;
     assert!(matches!(later, Err(WriteError::Rejected(Refusal::Unavailable(_)))), "{later:?}");
     assert_eq!(log.waiting(), Some((0, 0)));
@@ -170,96 +192,220 @@ async fn closing_ends_everything() {
     assert_eq!(again.end(&at()).await.unwrap(), 1);
 }
 
-/// The engine gives up in the background: a panic in one of its threads, or a flush that fails.
+/// Nobody knows whether what a failed sync covered is durable; what comes after is.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_failed_in_the_background_is_opened_again() {
+async fn a_failed_sync_is_unknown_and_the_log_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Embedded::open(Options { reserve_bytes: 0, ..Options::new(dir.path()) }).unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
     log.ensure("t", settings()).await.unwrap();
-    let tables = fs::read_dir(dir.path().join("log/keyspaces")).unwrap();
-    let folders: Vec<_> = tables.map(|entry| entry.unwrap().path()).collect();
-    for folder in &folders {
-        // Where the engine would put what it flushes: it cannot.
-        for inner in ["tables", "blobs"] {
-            let inner = folder.join(inner);
-            if inner.exists() {
-                fs::rename(&inner, inner.with_extension("away")).unwrap();
+    log.append("t", Place::Partition(0), record("before")).await.unwrap();
+    let mut tail = log.join("g", &["t".into()]).await.unwrap();
+    assert!(matches!(tail.poll().await.unwrap(), Polled::Assigned { .. }));
+    let mut producer = log.producer("p").await.unwrap();
+    for round in 0..3 {
+        log.core().failing.store(1, Ordering::SeqCst);
+        if round < 2 {
+            let unknown = log.append("t", Place::Partition(0), record("unknown")).await;
+            assert!(matches!(unknown, Err(WriteError::Unknown(_))), "{unknown:?}");
+        } else {
+            let records = vec![("t".into(), Place::Partition(0), record("unknown"))];
+            let unknown = producer.commit(Transaction { records, offsets: None }).await;
+            assert!(matches!(unknown, Err(TransactError::Unknown(_))), "{unknown:?}");
+        }
+        assert_eq!(
+            log.read(&at(), 0, 1, 1).await.unwrap().records[0].record,
+            record("before"),
+            "reading goes on"
+        );
+        let healed = async {
+            loop {
+                match log.append("t", Place::Partition(0), record("healed")).await {
+                    Ok(position) => return position,
+                    Err(WriteError::Rejected(Refusal::Unavailable(_))) => {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(30), healed).await.expect("it never came back");
     }
-    let value = "x".repeat(64 << 10);
-    let mut acknowledged = Vec::new();
-    let mut failed = 0;
-    for i in 0..200 {
-        match log.append("t", Place::Partition(0), record(&format!("{i} {value}"))).await {
-            Ok(position) => acknowledged.push((i, position.offset)),
-            Err(_) => failed += 1,
-        }
-    }
-    assert!(failed > 0, "the engine never failed");
-    for folder in &folders {
-        for inner in ["tables", "blobs"] {
-            let inner = folder.join(inner);
-            if inner.with_extension("away").exists() {
-                let _ = fs::remove_dir_all(&inner);
-                fs::rename(inner.with_extension("away"), &inner).unwrap();
-            }
-        }
-    }
-    let healed = async {
+    let values = |slice: Slice| slice.records.into_iter().map(|stored| stored.record).collect::<Vec<_>>();
+    let expected: Vec<_> = ["before", "healed", "healed", "healed"].map(record).into();
+    assert_eq!(values(log.read(&at(), 0, 99, 1 << 20).await.unwrap()), expected);
+    // The member was not concerned.
+    tail.commit(vec![]).await.unwrap();
+    drop((log, tail, producer));
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    assert_eq!(values(log.read(&at(), 0, 99, 1 << 20).await.unwrap()), expected);
+}
+
+/// A generation that may not be durable is nobody's: its members join anew, and get one that is newer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_whose_sync_fails_has_everybody_join_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", settings()).await.unwrap();
+    log.core().failing.store(1, Ordering::SeqCst);
+    assert!(matches!(log.join("g", &["t".into()]).await, Err(Error::Unavailable(_))));
+    let joined = async {
         loop {
-            match log.append("t", Place::Partition(0), record("healed")).await {
-                Ok(position) => return position,
-                Err(_) => tokio::task::yield_now().await,
+            match log.join("g", &["t".into()]).await {
+                Ok(tail) => return tail,
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), healed).await.expect("it never came back");
-    for (i, offset) in acknowledged {
-        let slice = log.read(&at(), offset, 1, 1).await.unwrap();
-        assert_eq!(slice.records[0].record, record(&format!("{i} {value}")));
-    }
+    let mut tail = tokio::time::timeout(Duration::from_secs(30), joined).await.expect("it never came back");
+    assert!(matches!(tail.poll().await.unwrap(), Polled::Assigned { partitions, .. } if partitions == [0]));
+    tail.commit(vec![]).await.unwrap();
 }
 
-/// The folder of a log with these records as a power cut would leave it: copied while it is open, so that nothing is
-/// tidied up, and with a hole in the bytes where `mark` first lies.
-async fn power_cut(dir: &Path, records: &[Record], mark: &[u8]) -> PathBuf {
-    let log = Embedded::open(Options::new(dir.join("a"))).unwrap();
+/// A log with three frames, as a kill leaves it; and where each frame begins and ends.
+async fn three_frames(dir: &Path) -> (PathBuf, Vec<u8>, [u64; 4]) {
+    let log = Embedded::open(Options { segment_bytes: 64 << 10, ..Options::new(dir) }).unwrap();
     log.ensure("t", settings()).await.unwrap();
-    for record in records {
-        log.append("t", Place::Partition(0), record.clone()).await.unwrap();
+    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let part = Part { topic: 1, partition: 0 };
+    let mut ends = [0; 4];
+    for index in 0..3 {
+        log.append("t", Place::Partition(0), record(&format!("{index}"))).await.unwrap();
+        let entries = segment.entries(part, |_| false, 9).unwrap();
+        let last = entries.last().unwrap();
+        ends[index + 1] = u64::from(last.at + last.len);
+        ends[index] = ends[index].max(u64::from(last.at) - 24 - 48);
     }
-    let copied = Command::new("cp").arg("-r").arg(dir.join("a")).arg(dir.join("b")).status();
-    assert!(copied.unwrap().success());
-    let path = dir.join("b/log/0.jnl");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
-    bytes[at + 8_192..at + 12_288].fill(0);
-    fs::write(&path, bytes).unwrap();
-    dir.join("b")
+    // While it is open, so that nothing is tidied up.
+    let bytes = fs::read(&segment.path).unwrap();
+    (segment.path.clone(), bytes, ends)
 }
 
-/// A power cut may leave the last, never acknowledged batch with a hole: its later blocks reached the disk, an earlier
-/// one did not.
-#[tokio::test]
-async fn a_torn_last_batch_does_not_keep_the_log_from_opening() {
-    let dir = tempfile::tempdir().unwrap();
-    let records = [record("whole"), record(&"torn".repeat(10_000))];
-    let cut = power_cut(dir.path(), &records, b"torntorn").await;
-    for after in 1..4 {
-        let log = Embedded::open(Options::new(&cut)).unwrap();
-        let slice = log.read(&at(), 0, 9, 1 << 20).await.unwrap();
-        assert_eq!((slice.records.len(), &slice.records[0].record), (after, &records[0]));
-        log.append("t", Place::Partition(0), record("after")).await.unwrap();
-    }
+fn opened(dir: &Path) -> Result<Vec<Record>, OpenError> {
+    let log = Embedded::open(Options { segment_bytes: 64 << 10, ..Options::new(dir) })?;
+    let slice = log.read_now(&at(), 0, 999, 1 << 20).unwrap();
+    Ok(slice.records.into_iter().map(|stored| stored.record).collect())
 }
 
-/// The same hole in a batch that has another behind it is real damage, and is not passed over in silence.
+/// Whatever is left of the last frame, the log opens with those before it; whatever is wrong with one before, it does not
+/// open as if nothing were.
 #[tokio::test]
-async fn a_damaged_batch_in_the_middle_is_not_cut_off() {
+async fn a_torn_tail_is_cut_off_at_every_byte_and_a_damaged_middle_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let records = [record(&"hole".repeat(10_000)), record("acknowledged")];
-    let cut = power_cut(dir.path(), &records, b"holehole").await;
-    let opened = Embedded::open(Options::new(&cut));
-    assert!(matches!(opened, Err(OpenError::Unreadable { .. })), "{opened:?}");
+    let (path, whole, ends) = three_frames(dir.path()).await;
+    let all: Vec<_> = ["0", "1", "2"].map(record).into();
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(opened(dir.path()).unwrap(), all);
+    for at in ends[2]..ends[3] {
+        let at = at as usize;
+        for kind in ["cut", "flipped", "hole"] {
+            let mut bytes = whole.clone();
+            match kind {
+                "cut" => bytes.truncate(at),
+                "flipped" => bytes[at] ^= 0x10,
+                _ => bytes[at.max(ends[2] as usize)..ends[3] as usize].fill(0),
+            }
+            if bytes == whole {
+                continue;
+            }
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(opened(dir.path()).unwrap(), all[..2], "{kind} at {at}");
+        }
+    }
+    for at in ends[0]..ends[2] {
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let error = opened(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Unreadable { .. }), "at {at}: {error:?}");
+        assert!(chain(&error).contains("restore the folder from a copy"), "{}", chain(&error));
+    }
+    // After all that was refused, what was whole still is.
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(opened(dir.path()).unwrap(), all);
+}
+
+/// An event may hold what looks like a frame; behind a torn one it is still none.
+#[tokio::test]
+async fn an_event_cannot_pass_for_a_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", settings()).await.unwrap();
+    let mut forged = Vec::new();
+    frame::encode(&mut forged, 0, 0, &[], &frame::Chunks::new());
+    let body = Record { value: Some(forged.repeat(100).into()), ..Record::default() };
+    log.append("t", Place::Partition(0), record("a")).await.unwrap();
+    log.append("t", Place::Partition(0), body).await.unwrap();
+    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let last = *segment.entries(Part { topic: 1, partition: 0 }, |_| false, 9).unwrap().last().unwrap();
+    segment.file.write_all_at(b"x", u64::from(last.at) + 3).unwrap();
+    drop((log, segment));
+    assert_eq!(opened(dir.path()).unwrap(), [record("a")]);
+}
+
+/// The lines of an index that is lost are found again.
+#[tokio::test]
+async fn a_damaged_index_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", settings()).await.unwrap();
+    for i in 0..100 {
+        log.append("t", Place::Partition(0), record(&format!("{i}"))).await.unwrap();
+    }
+    log.clean().await.unwrap();
+    let sealed = log.core().log().unwrap().0[0].path.clone();
+    drop(log);
+    let whole = fs::read(&sealed).unwrap();
+    for cut in [1, 20, 80] {
+        fs::write(&sealed, &whole[..whole.len() - cut]).unwrap();
+        assert_eq!(opened(dir.path()).unwrap().len(), 100);
+    }
+    assert_eq!(fs::read(&sealed).unwrap(), whole);
+}
+
+/// Killed between any two steps of a pass, the log opens with what it held: the new file without the manifest that lists
+/// it, and the old ones that the manifest does not list any more.
+#[tokio::test]
+async fn a_pass_may_end_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", TopicSettings { compacted: true, ..settings() }).await.unwrap();
+    let keyed = |key: &str, value: &str| Record { key: Some(key.to_owned().into()), ..record(value) };
+    for i in 0..50 {
+        log.append("t", Place::Partition(0), keyed(&format!("{}", i % 5), &format!("{i}"))).await.unwrap();
+    }
+    log.core().ask(|reply| Request::Tidy { tidy: request::Tidy::Roll, reply }).await.unwrap().unwrap();
+    let files = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
+        let files = fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path());
+        files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let before = files(dir.path());
+    log.clean().await.unwrap();
+    let after = files(dir.path());
+    drop(log);
+    let newest: Vec<_> = (45..50).map(|i| keyed(&format!("{}", i % 5), &format!("{i}"))).collect();
+    assert_eq!(opened(dir.path()).unwrap(), newest);
+    let put = |files: &BTreeMap<PathBuf, Vec<u8>>| {
+        let _ = fs::remove_dir_all(dir.path().join("log"));
+        fs::create_dir(dir.path().join("log")).unwrap();
+        for (path, bytes) in files {
+            fs::write(path, bytes).unwrap();
+        }
+    };
+    let manifest = dir.path().join("log/manifest");
+    let both = || after.clone().into_iter().chain(before.clone());
+    // The new files are there, whole or half written, and the old manifest counts.
+    let mut early: BTreeMap<_, _> = both().collect();
+    put(&early);
+    assert_eq!(opened(dir.path()).unwrap().len(), 50);
+    early
+        .iter_mut()
+        .filter(|(path, _)| !before.contains_key(*path))
+        .for_each(|(_, bytes)| bytes.truncate(50));
+    put(&early);
+    assert_eq!(opened(dir.path()).unwrap().len(), 50);
+    // The new manifest counts, and the old files are still there.
+    let mut late: BTreeMap<_, _> = both().collect();
+    late.insert(manifest.clone(), after[&manifest].clone());
+    put(&late);
+    assert_eq!(opened(dir.path()).unwrap(), newest);
 }

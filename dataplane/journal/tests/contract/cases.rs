@@ -1,18 +1,32 @@
 //! The cases of the contract. Each gets a fresh log.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use evhub_event::{Header, Record};
 use evhub_journal::{
-    CommitError, Committed, Error, Journal, MAX_METADATA, Place, Polled, Position, Refusal, Stored, Tail,
-    TopicPartition, TopicSettings, WriteError, murmur2,
+    CommitError, Committed, Error, Journal, MAX_METADATA, Place, Polled, Position, Producer, Refusal, Stored,
+    Tail, TopicPartition, TopicSettings, TransactError, Transaction, WriteError, murmur2,
 };
+
+/// Where a log is, with what the traits do not offer.
+pub(crate) trait Site {
+    type Log: Journal;
+
+    /// The log: cleaned often, and with little patience for members that do not give up.
+    fn log(&self) -> Self::Log;
+
+    /// Has retention and compaction look at everything, or gives them the time to.
+    async fn clean(&self);
+}
 
 const MIB: usize = 1 << 20;
 
 fn settings(partitions: u32) -> TopicSettings {
-    TopicSettings { partitions, max_record_bytes: MIB, compacted: false, reserved: false }
+    TopicSettings { partitions, max_record_bytes: MIB, ..TopicSettings::default() }
 }
 
 fn at(topic: &str, partition: u32) -> TopicPartition {
@@ -355,18 +369,55 @@ pub(crate) async fn commits_are_found_again_and_atomic<J: Journal>(log: J) {
     assert_eq!(log.committed("g", &parts[..1]).await.unwrap(), [commit_of(at("t", 0), 6, "two")]);
 }
 
-pub(crate) async fn a_newer_member_takes_over<J: Journal>(log: J) {
-    log.ensure("t", settings(2)).await.unwrap();
+pub(crate) async fn members_share_and_commits_of_an_old_generation_are_stale<J: Journal>(log: J) {
+    log.ensure("t", settings(5)).await.unwrap();
     append(&log, "t", 0, "x").await;
     let (mut old, mine) = joined(&log, "g", &["t"]).await;
     old.commit(vec![commit_of(at("t", 0), 1, "old")]).await.unwrap();
-    let waiting = tokio::spawn(async move {
-        let polled = old.poll().await.unwrap();
-        (old, polled)
+    let joining = tokio::spawn({
+        let log = log.clone();
+        async move { joined(&log, "g", &["t"]).await }
     });
-    let (mut new, newer) = joined(&log, "g", &["t"]).await;
-    assert!(newer > mine);
-    let (mut old, polled) = waiting.await.unwrap();
+    let Polled::Revoked(asked) = old.poll().await.unwrap() else { panic!("nothing is asked back") };
+    assert!(asked.contains(&0));
+    // Until it is given up, it is still its owner's.
+    old.commit(vec![commit_of(at("t", 0), 2, "draining")]).await.unwrap();
+    let before = old.member();
+    old.release(&asked);
+    let (given, left) = assigned(&old.poll().await.unwrap());
+    let (mut new, newer) = joining.await.unwrap();
+    assert!(newer > mine && given == newer, "one generation for both");
+    // Range: the first member has the first partitions, and one more where they do not divide.
+    assert_eq!(left.len() + 2, 5, "{left:?}");
+    old.commit(vec![commit_of(at("t", left[0]), 3, "still a member")]).await.unwrap();
+    let mut producer = log.producer("p").await.unwrap();
+    let offsets = Some((before, vec![commit_of(at("t", 0), 9, "zombie")]));
+    let stale = producer.commit(Transaction { records: vec![], offsets }).await;
+    assert!(matches!(stale, Err(TransactError::Stale { .. })), "{stale:?}");
+    // Another group's members are not disturbed, nor does one's leaving take what another has committed.
+    let (_other, _) = joined(&log, "h", &["t"]).await;
+    old.leave().await;
+    let Polled::Revoked(asked) = new.poll().await.unwrap() else {
+        panic!("nobody follows the one that left")
+    };
+    new.release(&asked);
+    let (last, all) = assigned(&new.poll().await.unwrap());
+    assert_eq!(all, [0, 1, 2, 3, 4]);
+    assert!(last > newer);
+    new.commit(vec![commit_of(at("t", 0), 4, "new")]).await.unwrap();
+    assert_eq!(log.committed("g", &[at("t", 0)]).await.unwrap(), [commit_of(at("t", 0), 4, "new")]);
+}
+
+pub(crate) async fn a_member_that_does_not_give_up_in_time_loses<S: Site>(site: S) {
+    let log = site.log();
+    log.ensure("t", settings(2)).await.unwrap();
+    let (mut old, mine) = joined(&log, "g", &["t"]).await;
+    old.commit(vec![commit_of(at("t", 0), 1, "old")]).await.unwrap();
+    // It hears that it is asked, and does nothing about it.
+    let ((mut new, newer), asked) =
+        tokio::join!(joined(&log, "g", &["t"]), async { old.poll().await.unwrap() });
+    assert!(matches!(asked, Polled::Revoked(_)), "{asked:?}");
+    let polled = old.poll().await.unwrap();
     assert!(matches!(&polled, Polled::Lost(partitions) if partitions == &[0, 1]), "{polled:?}");
     let stale = old.commit(vec![commit_of(at("t", 0), 2, "zombie")]).await;
     assert_eq!(stale, Err(CommitError::Stale { mine, current: newer }));
@@ -375,9 +426,252 @@ pub(crate) async fn a_newer_member_takes_over<J: Journal>(log: J) {
     old.seek(&at("t", 0), 0);
     let quiet = tokio::time::timeout(Duration::from_millis(50), old.poll()).await;
     assert!(quiet.is_err(), "nothing is handed to a member that lost: {quiet:?}");
-    // Another group's members are not disturbed.
-    let (_other, _) = joined(&log, "h", &["t"]).await;
-    new.commit(vec![commit_of(at("t", 0), 3, "new")]).await.unwrap();
+}
+
+// === transactions ===
+
+fn transaction<M>(records: &[(&str, u32, &str)]) -> Transaction<M> {
+    let one = |(topic, partition, value): &(&str, u32, &str)| {
+        ((*topic).to_owned(), Place::Partition(*partition), keyed(value, value))
+    };
+    Transaction { records: records.iter().map(one).collect(), offsets: None }
+}
+
+async fn all<J: Journal>(log: &J, at: &TopicPartition) -> Vec<Stored> {
+    let (mut next, mut seen) = (log.start(at).await.unwrap(), Vec::new());
+    loop {
+        let slice = log.read(at, next, 1_000, MIB).await.unwrap();
+        seen.extend(slice.records);
+        next = slice.next;
+        if next >= slice.end {
+            return seen;
+        }
+    }
+}
+
+pub(crate) async fn a_transaction_is_there_whole_with_gaps_behind<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    log.ensure("u", settings(1)).await.unwrap();
+    let (tail, _) = joined(&log, "g", &["u"]).await;
+    let mut producer = log.producer("p").await.unwrap();
+    let before = append(&log, "t", 1, "plain").await;
+    let mut work = transaction(&[("t", 1, "a"), ("u", 0, "b"), ("t", 1, "c")]);
+    work.offsets = Some((tail.member(), vec![commit_of(at("u", 0), 7, "applied")]));
+    let places = producer.commit(work).await.unwrap();
+    assert_eq!(places.iter().map(|place| place.partition).collect::<Vec<_>>(), [1, 0, 1]);
+    let behind = append(&log, "t", 1, "behind").await;
+    assert!(before < places[0].offset && places[0].offset < places[2].offset);
+    assert!(behind > places[2].offset + 1, "the transaction's end takes a place of its own");
+    assert_eq!(values(&all(&log, &at("t", 1)).await), ["plain", "a", "c", "behind"]);
+    assert_eq!(values(&all(&log, &at("u", 0)).await), ["b"]);
+    let stored = log.read(&at("u", 0), places[1].offset, 1, MIB).await.unwrap();
+    assert_eq!(
+        (stored.records[0].offset, stored.next),
+        (places[1].offset, log.end(&at("u", 0)).await.unwrap())
+    );
+    assert_eq!(log.committed("g", &[at("u", 0)]).await.unwrap(), [commit_of(at("u", 0), 7, "applied")]);
+    producer.commit(transaction(&[("u", 0, "again")])).await.unwrap();
+    assert_eq!(values(&all(&log, &at("u", 0)).await), ["b", "again"]);
+}
+
+pub(crate) async fn a_fenced_producer_leaves_nothing_to_see<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    let mut old = log.producer("p").await.unwrap();
+    old.commit(transaction(&[("t", 0, "old")])).await.unwrap();
+    let mut new = log.producer("p").await.unwrap();
+    let mut other = log.producer("q").await.unwrap();
+    let fenced = old.commit(transaction(&[("t", 0, "zombie"), ("t", 1, "zombie")])).await;
+    assert!(matches!(fenced, Err(TransactError::Fenced)), "{fenced:?}");
+    let spent = old.commit(transaction(&[("t", 0, "zombie")])).await;
+    assert!(spent.is_err(), "after an error a producer writes nothing more");
+    new.commit(transaction(&[("t", 0, "new")])).await.unwrap();
+    other.commit(transaction(&[("t", 0, "other")])).await.unwrap();
+    append(&log, "t", 1, "plain").await;
+    assert_eq!(values(&all(&log, &at("t", 0)).await), ["old", "new", "other"]);
+    assert_eq!(values(&all(&log, &at("t", 1)).await), ["plain"]);
+    // A member reads past what is hidden, to the end.
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&at("t", 1), 0);
+    assert_eq!(values(&drain(&mut tail).await), ["plain"]);
+}
+
+pub(crate) async fn a_transaction_that_is_refused_leaves_nothing_to_see<J: Journal>(log: J) {
+    log.ensure("t", TopicSettings { max_record_bytes: 100, ..settings(1) }).await.unwrap();
+    let large = "x".repeat(100);
+    for bad in [("nope", 0, "x"), ("t", 1, "x"), ("t", 0, large.as_str())] {
+        let mut producer = log.producer("p").await.unwrap();
+        let refused = producer.commit(transaction(&[("t", 0, "good"), bad])).await;
+        assert!(matches!(refused, Err(TransactError::Rejected(_))), "{refused:?}");
+    }
+    assert!(all(&log, &at("t", 0)).await.is_empty());
+}
+
+/// Whoever becomes the producer finds each transaction of its predecessor whole or not at all, and no later one.
+pub(crate) async fn a_new_producer_finds_what_was_decided<J: Journal>(log: J) {
+    log.ensure("t", settings(2)).await.unwrap();
+    for round in 0..20 {
+        let mut old = log.producer("p").await.unwrap();
+        let value = format!("{round}");
+        let work = transaction(&[("t", 0, value.as_str()), ("t", 1, value.as_str())]);
+        let racing = tokio::spawn(async move { old.commit(work).await });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        let _new = log.producer("p").await.unwrap();
+        let seen = [values(&all(&log, &at("t", 0)).await), values(&all(&log, &at("t", 1)).await)];
+        assert_eq!(seen[0], seen[1], "all or none");
+        match racing.await.unwrap() {
+            Ok(_) => assert!(seen[0].contains(&value)),
+            Err(TransactError::Fenced) => assert!(!seen[0].contains(&value)),
+            Err(other) => panic!("{other:?}"),
+        }
+        assert_eq!(values(&all(&log, &at("t", 0)).await), seen[0]);
+    }
+}
+
+// === what goes away ===
+
+pub(crate) async fn a_compacted_topic_keeps_the_newest_of_each_key<S: Site>(site: S) {
+    let log = site.log();
+    let compacted = TopicSettings { compacted: true, ..settings(1) };
+    log.ensure("t", compacted).await.unwrap();
+    let refused = log.append("t", Place::Partition(0), record("no key")).await;
+    assert!(matches!(refused, Err(WriteError::Rejected(Refusal::NoKey(_)))), "{refused:?}");
+    let part = at("t", 0);
+    let mut newest = BTreeMap::new();
+    for i in 0..60_u64 {
+        let key = format!("{}", i % 7);
+        let place = log.append("t", Place::Partition(0), keyed(&key, &i.to_string())).await.unwrap();
+        newest.insert(key, place.offset);
+        if i % 20 == 19 {
+            site.clean().await;
+        }
+    }
+    let gone = Record { value: None, ..keyed("3", "") };
+    let tombstone = log.append("t", Place::Partition(0), gone).await.unwrap().offset;
+    newest.insert("3".into(), tombstone);
+    let end = log.end(&part).await.unwrap();
+    let places = |stored: &[Stored]| stored.iter().map(|stored| stored.offset).collect::<BTreeSet<_>>();
+    let expected: BTreeSet<u64> = newest.values().copied().collect();
+    let fewer = async {
+        loop {
+            site.clean().await;
+            let seen = all(&log, &part).await;
+            // At every moment the newest of each key is there, in order, and nothing that never was.
+            assert!(seen.is_sorted_by(|a, b| a.offset < b.offset));
+            assert!(
+                expected.is_subset(&places(&seen)) || seen.iter().all(|stored| stored.offset != tombstone)
+            );
+            if places(&seen) == expected {
+                return;
+            }
+        }
+    };
+    fewer.await;
+    assert_eq!(log.end(&part).await.unwrap(), end, "offsets stay as they were");
+    assert_eq!(log.start(&part).await.unwrap(), 0, "nothing is out of range");
+    let slice = log.read(&part, 0, 1, MIB).await.unwrap();
+    assert_eq!(slice.records[0].offset, *expected.first().unwrap(), "a read passes over what is gone");
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&part, 0);
+    assert_eq!(places(&drain(&mut tail).await), expected);
+    // In the end the tombstone goes too.
+    loop {
+        site.clean().await;
+        if !places(&all(&log, &part).await).contains(&tombstone) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(all(&log, &part).await.iter().all(|stored| stored.record.key.as_deref() != Some(b"3")));
+}
+
+/// Follows a compacted topic while it is cleaned: a reader never sees an older value after a newer.
+pub(crate) async fn a_reader_never_goes_back_in_time<S: Site>(site: S) {
+    let log = site.log();
+    log.ensure("t", TopicSettings { compacted: true, ..settings(1) }).await.unwrap();
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&at("t", 0), 0);
+    let writer = async {
+        for i in 0..300_u64 {
+            let key = format!("{}", i % 3);
+            log.append("t", Place::Partition(0), keyed(&key, &format!("{i:04}"))).await.unwrap();
+            if i % 50 == 49 {
+                site.clean().await;
+            }
+        }
+    };
+    let reader = async {
+        let mut seen: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+        while seen.values().map(|value| &value[..]).max() != Some(b"0299") {
+            if let Polled::Records(_, records) = tail.poll().await.unwrap() {
+                for Stored { record, .. } in records {
+                    let (key, value) = (record.key.unwrap(), record.value.unwrap());
+                    assert!(seen.insert(key, value.clone()).is_none_or(|before| before < value));
+                }
+            }
+        }
+    };
+    tokio::join!(writer, reader);
+}
+
+pub(crate) async fn retention_by_size_moves_the_start<S: Site>(site: S) {
+    retained(site, TopicSettings { retention_bytes: Some(10_000), ..settings(1) }).await;
+}
+
+pub(crate) async fn retention_by_time_moves_the_start<S: Site>(site: S) {
+    retained(site, TopicSettings { retention: Some(Duration::from_millis(1)), ..settings(1) }).await;
+}
+
+async fn retained<S: Site>(site: S, settings: TopicSettings) {
+    let log = site.log();
+    log.ensure("t", settings).await.unwrap();
+    log.ensure("kept", self::settings(1)).await.unwrap();
+    append(&log, "kept", 0, "kept").await;
+    let (mut tail, _) = joined(&log, "g", &["t"]).await;
+    tail.seek(&at("t", 0), 0);
+    let part = at("t", 0);
+    for i in 0..30 {
+        append(&log, "t", 0, &format!("{i:01000}")).await;
+        if i % 10 == 9 {
+            site.clean().await;
+        }
+    }
+    while log.start(&part).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        site.clean().await;
+    }
+    let (start, end) = (log.start(&part).await.unwrap(), log.end(&part).await.unwrap());
+    let gone = log.read(&part, start - 1, 1, MIB).await;
+    assert!(matches!(gone, Err(Error::OutOfRange { offset, .. }) if offset == start - 1), "{gone:?}");
+    let kept = all(&log, &part).await;
+    assert!(kept.iter().all(|stored| (start..end).contains(&stored.offset)), "from {start} to {end}");
+    let first = kept.first().map_or(end, |stored| stored.offset);
+    assert_eq!(log.offset_at(&part, 0).await.unwrap(), first);
+    // A member that has fallen behind is told, and goes on where it says.
+    loop {
+        match tail.poll().await {
+            Ok(Polled::Records(..)) => {}
+            Err(Error::OutOfRange { start: from, .. }) => {
+                assert_eq!(from, start);
+                tail.seek(&part, from);
+            }
+            Ok(Polled::End(_, told)) => {
+                assert_eq!(told, end);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(values(&all(&log, &at("kept", 0)).await), ["kept"], "another topic is not concerned");
+    let after = append(&log, "t", 0, "after").await;
+    assert!(after >= end);
+    // What is kept for longer from now on is not brought back, and nothing more goes.
+    log.ensure("t", self::settings(1)).await.unwrap();
+    let now = log.start(&part).await.unwrap();
+    site.clean().await;
+    assert_eq!(log.start(&part).await.unwrap(), now);
+    assert_eq!(values(&all(&log, &part).await).last().map(String::as_str), Some("after"));
 }
 
 pub(crate) async fn generations_grow_and_offsets_outlive_their_members<J: Journal>(log: J) {

@@ -8,9 +8,6 @@ use evhub_routing::{Backoff, Growth, OnExhausted, Order, Policy, RateLimit, Retr
 use super::invalid;
 use crate::verdict::Finding;
 
-/// How long dead letters are kept.
-const DEAD_LETTERS: Duration = Duration::from_hours(336);
-
 /// The policy, or what is wrong with it.
 pub(super) fn policy(spec: &delivery::Delivery) -> Result<Policy, Finding> {
     let delivery::Delivery {
@@ -22,6 +19,7 @@ pub(super) fn policy(spec: &delivery::Delivery) -> Result<Policy, Finding> {
         rate_limit: limit,
         retry: again,
         on_exhausted,
+        dead_letter,
     } = spec;
     Ok(Policy {
         order: match order {
@@ -41,7 +39,7 @@ pub(super) fn policy(spec: &delivery::Delivery) -> Result<Policy, Finding> {
             delivery::OnExhausted::Suspend => OnExhausted::Suspend,
             delivery::OnExhausted::Drop => OnExhausted::Drop,
         },
-        dead_letter_retention: DEAD_LETTERS,
+        dead_letter_retention: dead_letter.retention.get(),
     })
 }
 

@@ -1,45 +1,72 @@
-//! What one group commit decides, without an engine.
+//! What one group commit decides, without files.
 
 use bytes::Bytes;
 use evhub_event::Record;
+use tokio::sync::oneshot;
 
-use super::*;
+use super::{
+    super::{notes::Tip, request::Reply},
+    *,
+};
 
 const ROOMY: Space = Space { free: u64::MAX, reserve: 0 };
-
-fn settings(partitions: u32) -> TopicSettings {
-    TopicSettings { partitions, max_record_bytes: 1 << 20, compacted: false, reserved: false }
-}
+const PART: Part = Part { topic: 1, partition: 0 };
 
 fn image() -> Image {
+    let settings = TopicSettings { partitions: 2, max_record_bytes: 1 << 20, ..TopicSettings::default() };
     let mut image = Image::default();
-    image.topics.insert("t".into(), TopicNote { id: 1, settings: settings(1) });
-    image.tips.insert(1, vec![Tip { next: 10, timestamp: 500 }]);
+    image.apply(Note::Topic("t".into(), TopicNote { id: 1, settings }));
+    image.apply(Note::Tip(PART, 10, 500));
     image
+}
+
+fn plan(requests: Vec<Request>, image: &mut Image, now: i64, space: Space) -> Plan {
+    let moment = Moment { now, instant: Instant::now(), space, patience: Duration::MAX };
+    Plan::new(requests, image, &mut Groups::default(), moment)
 }
 
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 
-fn append(reserved: bool) -> (Request, Answer<Position, WriteError>) {
+fn asked<T, E>(request: impl FnOnce(Reply<T, E>) -> Request) -> (Request, Answer<T, E>) {
     let (reply, answer) = oneshot::channel();
-    let record = Record { value: Some(Bytes::from(vec![0; 1_000])), ..Record::default() };
-    (Request::Append { topic: 1, partition: 0, reserved, draft: Draft::new(&record), reply }, answer)
+    (request(reply), answer)
 }
 
-fn timestamps(plan: &Plan) -> Vec<i64> {
-    let decode = |(key, value): &(LogKey, Vec<u8>)| {
-        codec::decode_record(*key, &Bytes::copy_from_slice(value)).unwrap().timestamp
+fn draft() -> Draft {
+    Draft::new(&Record { value: Some(Bytes::from(vec![0; 1_000])), ..Record::default() })
+}
+
+fn append(reserved: bool) -> (Request, Answer<Position, WriteError>) {
+    asked(|reply| Request::Append { part: PART, reserved, draft: draft(), reply })
+}
+
+fn transact(
+    epoch: u64,
+    generation: Option<u64>,
+    parts: &[u32],
+) -> (Request, Answer<Vec<Position>, TransactError>) {
+    let part = |partition: &u32| (Part { topic: 1, partition: *partition }, draft());
+    let commit = |generation| {
+        let offsets = vec![Noted { part: PART, offset: 5, metadata: "m".into() }];
+        Commit { group: "g".into(), generation, offsets }
     };
-    plan.writes.records.iter().map(decode).collect()
+    let (records, offsets) = (parts.iter().map(part).collect(), generation.map(commit));
+    asked(|reply| Request::Transact { work: Work { id: "p".into(), epoch, records, offsets }, reply })
+}
+
+fn spans(plan: &Plan) -> Vec<(u32, u64, u64, i64)> {
+    let all =
+        plan.chunks.iter().flat_map(|(part, chunks)| chunks.iter().map(|chunk| (part.partition, chunk)));
+    all.map(|(partition, chunk)| (partition, chunk.base, chunk.next, chunk.timestamp)).collect()
 }
 
 #[test]
 fn time_stands_still_while_the_clock_goes_back() {
     let mut image = image();
     let (one, two) = (append(false), append(false));
-    assert_eq!(timestamps(&Plan::new(vec![one.0], &mut image, 300, ROOMY)), [500]);
-    assert_eq!(timestamps(&Plan::new(vec![two.0], &mut image, 700, ROOMY)), [700]);
-    assert_eq!(image.tips[&1], [Tip { next: 12, timestamp: 700 }]);
+    assert_eq!(spans(&plan(vec![one.0], &mut image, 300, ROOMY)), [(0, 10, 11, 500)]);
+    assert_eq!(spans(&plan(vec![two.0], &mut image, 700, ROOMY)), [(0, 11, 12, 700)]);
+    assert_eq!(image.tips[&1][0], Tip { start: 0, next: 12, timestamp: 700 });
 }
 
 #[test]
@@ -47,8 +74,8 @@ fn one_batch_does_not_spend_the_same_room_twice() {
     // Room for three records of a little over 1 KiB above the reserve.
     let space = Space { free: 104_000, reserve: 100_000 };
     let (requests, mut answers): (Vec<_>, Vec<_>) = (0..5).map(|_| append(false)).unzip();
-    let plan = Plan::new(requests, &mut image(), 0, space);
-    assert_eq!(plan.writes.records.len(), 3);
+    let planned = plan(requests, &mut image(), 0, space);
+    assert_eq!(spans(&planned), [(0, 10, 13, 500)]);
     for answer in &mut answers[3..] {
         let refused = answer.try_recv().expect("answered at once");
         assert!(matches!(refused, Err(WriteError::Rejected(Refusal::Full(_)))), "{refused:?}");
@@ -61,41 +88,76 @@ fn the_reserve_is_for_those_who_may_use_it_and_only_half() {
         let space = Space { free, reserve: 100_000 };
         for (reserved, expected) in [(false, event), (true, internal)] {
             let (request, _answer) = append(reserved);
-            let plan = Plan::new(vec![request], &mut image(), 0, space);
-            assert_eq!(!plan.writes.is_empty(), expected, "{free} free, reserved: {reserved}");
+            let planned = plan(vec![request], &mut image(), 0, space);
+            assert_eq!(!planned.is_empty(), expected, "{free} free, reserved: {reserved}");
         }
     }
 }
 
 #[test]
-fn a_commit_behind_a_join_is_stale_though_both_are_in_one_batch() {
+fn a_commit_behind_a_new_generation_is_stale_though_both_are_in_one_batch() {
     let mut image = image();
-    let group = || "g".to_owned();
-    let noted = || vec![Noted { topic: 1, partition: 0, offset: 5, metadata: String::new() }];
     let commit = |generation| {
-        let (reply, answer) = oneshot::channel();
-        (Request::Commit { group: group(), generation, offsets: noted(), reply }, answer)
+        let offsets = vec![Noted { part: PART, offset: 5, metadata: "".into() }];
+        let commit = Commit { group: "g".into(), generation, offsets };
+        asked(|reply| Request::Commit { commit, reply })
     };
-    image.groups.insert(group(), 3);
+    image.groups.insert("g".into(), 3);
     let (before, mut fine) = commit(3);
     let (after, mut stale) = commit(3);
-    let (reply, mut joined) = oneshot::channel();
-    let plan = Plan::new(vec![before, Request::Join { group: group(), reply }, after], &mut image, 0, ROOMY);
+    let (join, mut joined) =
+        asked(|reply| Request::Join { group: "g".into(), member: 7, topics: vec!["t".into()], reply });
+    let planned = plan(vec![before, join, after], &mut image, 0, ROOMY);
     assert_eq!(stale.try_recv().unwrap(), Err(CommitError::Stale { mine: 3, current: 4 }));
     assert!(
         fine.try_recv().is_err() && joined.try_recv().is_err(),
         "nothing is acknowledged before the sync"
     );
-    assert_eq!(plan.joined, BTreeMap::from([(group(), 4)]));
-    plan.pending.into_iter().for_each(Pending::acknowledge);
+    assert_eq!(planned.said, [(7, Said::Assigned { generation: 4, partitions: vec![0, 1] })]);
+    planned.pending.into_iter().for_each(Pending::acknowledge);
     assert_eq!(fine.try_recv().unwrap(), Ok(()));
-    assert_eq!(joined.try_recv().unwrap().unwrap(), 4);
+    assert!(joined.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing_and_leaves_gaps() {
+    for (epoch, generation, expected) in [
+        (2, None, "done"),
+        (2, Some(3), "done"),
+        (1, Some(3), "fenced"),
+        (3, None, "fenced"),
+        (2, Some(2), "stale"),
+    ] {
+        let mut image = image();
+        image.apply(Note::Producer("p".into(), 2));
+        image.apply(Note::Group("g".into(), 3));
+        let (request, mut answer) = transact(epoch, generation, &[0, 1, 0]);
+        let planned = plan(vec![request], &mut image, 900, ROOMY);
+        // Whatever becomes of it, its records' places and those of the markers behind them are used up.
+        assert_eq!(
+            spans(&planned),
+            [
+                (0, 10, 13, if expected == "done" { 900 } else { 500 }),
+                (1, 0, 2, if expected == "done" { 900 } else { 0 })
+            ]
+        );
+        let noted = planned.notes.iter().any(|note| matches!(note, Note::Offset(..)));
+        assert_eq!(noted, expected == "done" && generation.is_some(), "{expected}");
+        planned.pending.into_iter().for_each(Pending::acknowledge);
+        let place = |partition, offset| Position { partition, offset };
+        match (expected, answer.try_recv().unwrap()) {
+            ("done", Ok(places)) => assert_eq!(places, [place(0, 10), place(1, 0), place(0, 11)]),
+            ("fenced", Err(TransactError::Fenced))
+            | ("stale", Err(TransactError::Stale { mine: 2, current: 3 })) => {}
+            (expected, answer) => panic!("{answer:?} is not {expected}"),
+        }
+    }
 }
 
 #[test]
 fn a_failed_batch_leaves_everything_in_it_unknown() {
     let (request, mut answer) = append(false);
-    let plan = Plan::new(vec![request], &mut image(), 0, ROOMY);
-    plan.pending.into_iter().for_each(|pending| pending.leave_unknown("the disk is gone"));
+    let planned = plan(vec![request], &mut image(), 0, ROOMY);
+    planned.pending.into_iter().for_each(|pending| pending.leave_unknown("the disk is gone"));
     assert!(matches!(answer.try_recv().unwrap(), Err(WriteError::Unknown(_))));
 }
