@@ -69,7 +69,7 @@ pub struct ProcessorSpec {
     pub delivery: Delivery,
     /// Where a Processor begins that has not read yet: with `Latest`, at the events published since it was created;
     /// with `Earliest`, at the first event that its Producers still have; with `Committed`, where its consumer group
-    /// has committed, and at the end of a partition for which it has not; with an RFC 3339 instant such as
+    /// has committed, and as with `Latest` in a partition for which it has not; with an RFC 3339 instant such as
     /// `2026-01-31T08:00:00Z`, at the first event published then or later. Immutable.
     #[serde(default)]
     #[x_kube(validation = rules::start())]

@@ -35,6 +35,8 @@ pub enum Answer {
     TimedOut(String),
     /// It did not answer: no connection, or nothing that can be read.
     Failed(String),
+    /// It was not asked: the event is older than its attempts may be.
+    TooOld,
     /// There was nothing to send: the record is not an event, or its parked state cannot be read.
     Poison(Reason, String),
 }
@@ -85,6 +87,7 @@ pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Ou
         Answer::Cancelled => return Outcome::Discard(Discard::Cancelled),
         // Nobody can mend it by trying again, and whoever reads dead letters should see it.
         Answer::Poison(reason, _) => return Outcome::Dead(*reason),
+        Answer::TooOld => return exhausted(Reason::MaxAge),
         _ if !is_retryable(retry, answer) => return exhausted(Reason::NotRetryable),
         _ => {}
     }
@@ -95,7 +98,8 @@ pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Ou
     if !throttled && counted >= allowed {
         return exhausted(Reason::MaxAttempts);
     }
-    let wait = wait(retry, counted, random).max(asked.unwrap_or_default());
+    // By all attempts: one that is told *too much* again and again is to ask ever less often.
+    let wait = wait(retry, tried.attempt, random).max(asked.unwrap_or_default());
     if tried.age.saturating_add(wait) > retry.max_age {
         return exhausted(Reason::MaxAge);
     }
@@ -116,7 +120,7 @@ fn is_retryable(retry: &Retry, answer: &Answer) -> bool {
         Answer::Status { status, .. } => retry.retry_on.status(*status),
         Answer::TimedOut(_) | Answer::Failed(_) => retry.retry_on.connection,
         Answer::Refused { .. } => true,
-        Answer::Cancelled | Answer::Poison(..) => false,
+        Answer::Cancelled | Answer::TooOld | Answer::Poison(..) => false,
     }
 }
 
@@ -168,6 +172,7 @@ impl Answer {
                 format!("the target answered with code {code}")
             }
             Self::Refused { code, text } => format!("the target answered with code {code}: {text}"),
+            Self::TooOld => "its age did not allow another attempt".to_owned(),
             Self::Cancelled => "the target cancelled the event".to_owned(),
             Self::TimedOut(text) | Self::Failed(text) | Self::Poison(_, text) => text.clone(),
         }
@@ -179,7 +184,7 @@ impl Answer {
             Self::Status { status, .. } => Some(*status >= 500),
             Self::Refused { .. } | Self::Cancelled => Some(false),
             Self::TimedOut(_) | Self::Failed(_) => Some(true),
-            Self::Poison(..) => None,
+            Self::TooOld | Self::Poison(..) => None,
         }
     }
 
@@ -188,7 +193,7 @@ impl Answer {
         match self {
             Self::Status { status: 429 | 503, .. } | Self::TimedOut(_) => Signal::Overloaded,
             Self::Status { .. } | Self::Refused { .. } | Self::Cancelled => Signal::Answered(took),
-            Self::Failed(_) | Self::Poison(..) => Signal::Nothing,
+            Self::Failed(_) | Self::TooOld | Self::Poison(..) => Signal::Nothing,
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn intake(processor: &Processor, record: &Record) -> Intake {
 /// Why a filter refuses a record: by the cheapest of its parts that does.
 fn refused(filter: &Filter, controls: &Controls, record: &Record) -> Option<Discard> {
     if !filter.tags.is_empty() && !controls.tags.iter().any(|tag| filter.tags.contains(tag)) {
-        return Some(Discard::Tags);
+        return kafka::decode(record).is_ok().then_some(Discard::Tags);
     }
     if filter.types.is_empty() && filter.cel.is_none() {
         return None;

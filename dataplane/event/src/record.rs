@@ -20,6 +20,9 @@ pub const TIMEOUT: &str = "evhub-timeout";
 /// The header that says which Processor a record is for, by its uid: a redriven event's.
 pub const PROCESSOR_UID: &str = "evhub-processor-uid";
 
+/// The header that says in which topic a redriven event was published.
+pub const ORIGIN: &str = "evhub-origin";
+
 /// What one append writes: Kafka's key, value and headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {

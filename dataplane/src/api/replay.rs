@@ -11,7 +11,11 @@ use axum::{
     extract::{Request, State},
 };
 use bytes::Bytes;
-use evhub_event::{Header, Record, invalid::quote, record::PROCESSOR_UID};
+use evhub_event::{
+    Header, Record,
+    invalid::quote,
+    record::{ORIGIN, PROCESSOR_UID},
+};
 use evhub_journal::{Error, Journal, Place, TopicSettings, WriteError};
 use evhub_routing::{Processor, derived_record_bytes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -189,6 +193,9 @@ fn redriven(letter: Letter, uid: &str) -> Record {
     let mut record = letter.record;
     record.headers.retain(|header| ![REPLAYED, PROCESSOR_UID].contains(&header.name.as_str()));
     let ours = [(REPLAYED, id), (PROCESSOR_UID, uid.to_owned())];
+    // What is redriven again was published where it was published first.
+    let origin = record.header(ORIGIN).is_none().then_some((ORIGIN, letter.story.topic));
+    let ours = ours.into_iter().chain(origin);
     let header = |(name, value): (&str, String)| Header { name: name.to_owned(), value: value.into() };
     record.headers.extend(ours.map(header));
     record
@@ -240,11 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_names_its_latest_replay_only() {
-        let mut letter = letter(7, None);
+    fn a_record_names_its_latest_replay_and_where_it_was_published() {
         let header = |name: &str, value| Header { name: name.to_owned(), value: Bytes::from_static(value) };
-        letter.record.headers.extend([header(REPLAYED, b"old"), header(PROCESSOR_UID, b"old")]);
-        let record = redriven(letter, "u");
-        assert_eq!(record.headers, [header(REPLAYED, b"t:0:7"), header(PROCESSOR_UID, b"u")]);
+        let latest = [header(REPLAYED, b"t:0:7"), header(PROCESSOR_UID, b"u")];
+        let mut first = letter(7, None);
+        first.record.headers.extend([header(REPLAYED, b"old"), header(PROCESSOR_UID, b"old")]);
+        assert_eq!(redriven(first, "u").headers, [&latest[..], &[header(ORIGIN, b"t")]].concat());
+        let mut again = letter(7, None);
+        again.record.headers.push(header(ORIGIN, b"first"));
+        assert_eq!(redriven(again, "u").headers, [&[header(ORIGIN, b"first")], &latest[..]].concat());
     }
 }

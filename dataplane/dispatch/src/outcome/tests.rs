@@ -127,6 +127,10 @@ fn being_throttled_does_not_use_up_an_attempt() {
     let throttled = |attempt, throttled| Tried { throttled, ..at(attempt) };
     assert_eq!(retried(&policy, throttled(50, 49), &asking(429, 1)), (Duration::from_secs(1), true));
     assert!(retried(&policy, throttled(50, 49), &asking(503, 1)).0 >= Duration::from_secs(1));
+    let growing = self::policy(Growth::Exponential { multiplier: 2 });
+    let waits =
+        [1, 2, 3].map(|attempt| retried(&growing, throttled(attempt, attempt - 1), &asking(429, 0)).0);
+    assert!(waits.is_sorted_by(|one, next| *one < *next), "it is asked ever less often: {waits:?}");
     ends(&policy, throttled(50, 47), &asking(503, 1), &Outcome::Dead(Reason::MaxAttempts));
     // Without saying for how long, 429 is a failure like others.
     ends(&policy, at(3), &status(429), &Outcome::Dead(Reason::MaxAttempts));

@@ -2,7 +2,9 @@
 //! still do. Pure.
 //!
 //! Whoever uses it tells it of first attempts alone, and of probes: a retry says more about its event than about its
-//! target, and a few events that always fail must not make a healthy target look as if it were down.
+//! target, and a few events that always fail must not make a healthy target look as if it were down. For the same reason
+//! every second round of probes wants events that were never attempted: those that always fail come due again and again,
+//! and would keep it open for as long as they are tried.
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,11 @@ impl Ticket {
     /// Whether it is a probe's.
     pub const fn is_probe(self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether it is a probe's that an event is wanted for which was never attempted.
+    pub const fn wants_fresh(self) -> bool {
+        matches!(self.0, Some(round) if round % 2 == 0)
     }
 }
 
@@ -235,6 +242,18 @@ mod tests {
             wait = (wait * 2).min(OPEN.1);
         }
         assert_eq!(wait, OPEN.1);
+    }
+
+    #[test]
+    fn every_second_round_of_probes_wants_fresh_events() {
+        let mut now = Instant::now();
+        let mut breaker = opened(now);
+        for round in 1..=6 {
+            now += OPEN.1;
+            let ticket = go(&mut breaker, now);
+            assert_eq!(ticket.wants_fresh(), round % 2 == 0, "round {round}");
+            breaker.ended(now, ticket, true);
+        }
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Permit {
         self.ticket.is_some_and(Ticket::is_probe)
     }
 
+    /// Whether an event is wanted for it that was never attempted.
+    pub fn wants_fresh(&self) -> bool {
+        self.ticket.is_some_and(Ticket::wants_fresh)
+    }
+
     /// The call was made and ended, with or without trouble.
     pub fn ended(mut self, now: Instant, trouble: bool) {
         if let Some(ticket) = self.ticket.take() {

@@ -143,12 +143,20 @@ impl<L: Clone + Ord> Lanes<L> {
         self.ready.pop_front()
     }
 
-    /// Brings the first ready delivery that is parked, if there is one, to the front.
-    pub(super) fn prefer_parked(&mut self) {
-        let parked = |place: &Place| self.items.get(place).is_some_and(|item| item.home != Home::Log);
-        if let Some(place) = self.ready.iter().position(parked).and_then(|at| self.ready.remove(at)) {
+    /// Brings the first ready delivery that is such a one, if there is one, to the front.
+    pub(super) fn prefer(&mut self, is_such: impl Fn(&Item<L>) -> bool) {
+        if let Some(place) = self.first_ready(is_such).and_then(|at| self.ready.remove(at)) {
             self.ready.push_front(place);
         }
+    }
+
+    /// Whether a ready delivery is such a one.
+    pub(super) fn has_ready(&self, is_such: impl Fn(&Item<L>) -> bool) -> bool {
+        self.first_ready(is_such).is_some()
+    }
+
+    fn first_ready(&self, is_such: impl Fn(&Item<L>) -> bool) -> Option<usize> {
+        self.ready.iter().position(|place| self.items.get(place).is_some_and(&is_such))
     }
 
     /// How many deliveries are ready to be attempted.

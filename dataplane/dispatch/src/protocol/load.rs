@@ -50,34 +50,40 @@ pub struct Found<L> {
 pub struct Loader<L> {
     records: BTreeMap<StateKey, Loaded<L>>,
     unreadable: BTreeMap<StateKey, u64>,
+    /// The highest epoch seen, of records that are gone, too.
+    epoch: u64,
 }
 
 impl<L> Default for Loader<L> {
     fn default() -> Self {
-        Self { records: BTreeMap::new(), unreadable: BTreeMap::new() }
+        Self { records: BTreeMap::new(), unreadable: BTreeMap::new(), epoch: 0 }
     }
 }
 
 impl<L: Clone> Loader<L> {
     /// Takes a record.
     pub fn record(&mut self, record: Loaded<L>) {
+        self.epoch = self.epoch.max(record.key.epoch);
         self.records.insert(record.key, record);
     }
 
     /// Takes a record that cannot be read, and that stands for nothing any more.
     pub fn unreadable(&mut self, at: u64, key: StateKey) {
+        self.epoch = self.epoch.max(key.epoch);
         self.unreadable.insert(key, at);
     }
 
     /// Takes a tombstone.
     pub fn tombstone(&mut self, key: StateKey) {
+        self.epoch = self.epoch.max(key.epoch);
         self.records.remove(&key);
         self.unreadable.remove(&key);
     }
 
-    /// The highest epoch seen.
-    pub fn highest_epoch(&self) -> u64 {
-        self.records.keys().next_back().map_or(0, |key| key.epoch)
+    /// The highest epoch seen, be its record alive, removed or unreadable: whoever claims without metadata must be above
+    /// all of them, or a target that refuses lower epochs refuses it, and a zombie's late record outranks it.
+    pub const fn highest_epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Decides, by the claim that was committed last. Without one every record is kept but those that a newer one of

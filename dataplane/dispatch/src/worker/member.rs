@@ -9,6 +9,7 @@ mod ownership;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    ops::Bound,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -16,6 +17,7 @@ use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
@@ -25,7 +27,7 @@ use super::{
     gate::Gate,
     out::Out,
     shared::Shared,
-    slot::{Read, Slot},
+    slot::{Read, Slot, Working},
     task::Done,
 };
 use crate::{
@@ -52,7 +54,7 @@ pub(super) struct Member<J: Journal> {
     /// When to commit, if there may be something to.
     commit_at: Option<Instant>,
     ended: usize,
-    /// Where the search for the next attempt begins, so that partitions take turns.
+    /// The partition that started an attempt last, so that they take turns.
     turn: u32,
     /// Partitions to be given up as soon as nothing of them is under way.
     leaving: BTreeSet<u32>,
@@ -71,7 +73,17 @@ impl<J: Journal> Member<J> {
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
         let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
-        let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0), held: 0 };
+        let out = Out {
+            shared,
+            tasks,
+            timers,
+            topics,
+            gate,
+            suspended: false,
+            resumed: false,
+            parked: (0, 0),
+            held: 0,
+        };
         let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
     }
@@ -92,6 +104,10 @@ impl<J: Journal> Member<J> {
                 return exit;
             }
             let wake = self.wake();
+            let more = self
+                .slots
+                .values()
+                .any(|slot| matches!(slot, Slot::Working(one) if one.can_take_in(&self.out)));
             let step = tokio::select! {
                 () = &mut stop, if !self.draining => {
                     self.drain();
@@ -111,6 +127,7 @@ impl<J: Journal> Member<J> {
                     Ok(polled) => self.polled(polled),
                     Err(error) => Err(Exit::Failed(error.to_string())),
                 },
+                () = yield_now(), if more => Ok(()),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     self.fall_due();
                     Ok(())
@@ -127,7 +144,9 @@ impl<J: Journal> Member<J> {
     fn polled(&mut self, polled: Polled) -> Result<(), Exit> {
         match polled {
             Polled::Assigned { partitions, .. } => {
-                for partition in partitions {
+                // A topic may grow before the Processor is told: its edit follows, and the group is joined anew.
+                let known = self.out.shared.processor.partitions;
+                for partition in partitions.into_iter().filter(|partition| *partition < known) {
                     self.take(partition);
                 }
             }
@@ -241,23 +260,31 @@ impl<J: Journal> Member<J> {
             return;
         }
         let (now, width) = (std::time::Instant::now(), self.out.gate.width());
-        let numbers: Vec<u32> = self.slots.keys().copied().collect();
-        let mut idle = 0;
-        while idle < numbers.len() && Progress::get(&self.out.shared.progress.in_flight) < width {
-            self.turn = (self.turn + 1) % numbers.len() as u32;
-            idle += 1;
-            let Some(Slot::Working(working)) = self.slots.get_mut(&numbers[self.turn as usize]) else {
-                continue;
-            };
-            if working.partition.ready() == 0 {
-                continue;
-            }
+        while Progress::get(&self.out.shared.progress.in_flight) < width {
+            let Some(number) = self.next_in_turn(|_| true) else { return };
             let Some(permit) = self.out.gate.admit(now) else { return };
+            let wanted = permit.wants_fresh();
+            let fresh = wanted.then(|| self.next_in_turn(|working| working.partition.has_fresh())).flatten();
+            if wanted && fresh.is_none() && Progress::get(&self.out.shared.progress.in_flight) > 0 {
+                // Another is taken in when those under way have ended.
+                return self.out.gate.put_back(permit);
+            }
+            let number = fresh.unwrap_or(number);
+            let Some(Slot::Working(working)) = self.slots.get_mut(&number) else { return };
             match working.start(permit, &self.out) {
-                Ok(()) => idle = 0,
+                Ok(()) => self.turn = number,
+                // What was ready is on its way elsewhere by now.
                 Err(permit) => self.out.gate.put_back(permit),
             }
         }
+    }
+
+    /// The next partition, after the one that had its turn last, that could start an attempt and is such a one.
+    fn next_in_turn(&self, is_such: impl Fn(&Working) -> bool) -> Option<u32> {
+        let after = self.slots.range((Bound::Excluded(self.turn), Bound::Unbounded));
+        let ready =
+            |slot: &Slot| matches!(slot, Slot::Working(working) if working.can_start() && is_such(working));
+        after.chain(self.slots.range(..=self.turn)).find(|(_, slot)| ready(slot)).map(|(number, _)| *number)
     }
 
     /// Follows the target's breaker, and takes in what there is room for again.
@@ -286,7 +313,7 @@ impl<J: Journal> Member<J> {
 
     /// Somebody wants the Processor to go on.
     fn resume(&mut self) {
-        self.out.suspended = false;
+        (self.out.suspended, self.out.resumed) = (false, true);
         self.out.shared.progress.suspended.store(false, Relaxed);
         for slot in self.slots.values_mut() {
             if let Slot::Working(working) = slot {

@@ -27,6 +27,8 @@ pub(super) struct Out<J> {
     pub(super) gate: Gate,
     /// An event was exhausted, and nothing more is delivered until somebody says so.
     pub(super) suspended: bool,
+    /// Somebody said so since this member joined: what it finds held from before is held no longer.
+    pub(super) resumed: bool,
     /// How many deliveries are parked, or on their way to be, and their bytes.
     pub(super) parked: (u64, u64),
     /// How many bytes of events are in memory, read from sources and not yet finished or parked.
@@ -59,6 +61,7 @@ impl<J: Journal> Out<J> {
     }
 
     pub(super) fn suspend(&mut self, reason: Reason) {
+        self.resumed = false;
         if !std::mem::replace(&mut self.suspended, true) {
             self.shared.progress.suspended.store(true, Relaxed);
             warn!(processor = %self.shared.name, ?reason, "suspended: an event is exhausted; resume it to go on");

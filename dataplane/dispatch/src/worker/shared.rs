@@ -119,6 +119,15 @@ impl<J: Journal> Shared<J> {
         self.dead.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
     }
 
+    /// Lets a topic of this Processor's take records of a size.
+    pub(super) async fn widen(&self, topic: &str, size: usize) -> Result<(), Error> {
+        let settings = self.settings(self.journal.partitions(topic).unwrap_or(1));
+        let compacted = *topic == *self.processor.state_topic;
+        let settings =
+            TopicSettings { compacted, max_record_bytes: size.max(settings.max_record_bytes), ..settings };
+        self.journal.ensure(topic, settings).await
+    }
+
     fn settings(&self, partitions: u32) -> TopicSettings {
         TopicSettings {
             partitions,

@@ -78,8 +78,8 @@ impl Working {
             out.parked = (out.parked.0 + 1, out.parked.1 + rest.bytes);
             if rest.not_before == HELD {
                 match out.shared.processor.policy.on_exhausted {
-                    OnExhausted::Suspend => out.suspend(Reason::MaxAttempts),
-                    OnExhausted::DeadLetter | OnExhausted::Drop => rest.not_before = 0,
+                    OnExhausted::Suspend if !out.resumed => out.suspend(Reason::MaxAttempts),
+                    OnExhausted::Suspend | OnExhausted::DeadLetter | OnExhausted::Drop => rest.not_before = 0,
                 }
             }
         }
@@ -91,6 +91,7 @@ impl Working {
 
     /// Nothing of this partition is here any more.
     pub(super) fn forget<J: Journal>(&self, out: &mut Out<J>) {
+        out.held -= self.payloads.values().map(|payload| payload.held).sum::<usize>();
         for rest in self.parked.values() {
             out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
         }

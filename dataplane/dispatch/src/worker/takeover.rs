@@ -1,6 +1,6 @@
 //! Reading what is durable of a partition before claiming it. I/O.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use evhub_event::Record;
 use evhub_journal::{Error, Journal, Stored, TopicPartition};
@@ -21,16 +21,15 @@ const READ: (usize, usize) = (512, 4 << 20);
 /// Clocks of different machines differ; a Processor's creation time is taken to be this much earlier.
 const SKEW_MS: i64 = 5_000;
 
-/// What was read.
+/// What was read. A record that was removed again is not kept: a log that was not compacted for long has many.
 pub(super) struct Taken {
     pub(super) loading: Loading<Lane>,
-    pub(super) found: Vec<Found>,
+    pub(super) found: HashMap<StateKey, Found>,
 }
 
 /// One `.state` record.
 pub(super) struct Found {
     pub(super) at: u64,
-    pub(super) key: StateKey,
     pub(super) body: Body,
 }
 
@@ -44,7 +43,6 @@ pub(super) enum Body {
         not_before: i64,
         bytes: u64,
     },
-    Tombstone,
     /// With the record as it is.
     Unreadable(Record),
 }
@@ -58,17 +56,20 @@ pub(super) async fn take<J: Journal>(
     let committed = committed(&shared, partition, sources).await?;
     let state = shared.state(partition);
     let end = end(&shared, &state).await?;
-    let loading = Loading::new(shared.rules(), fastrand::u64(..), &committed, end);
-    let mut found = Vec::new();
-    let (from, to) = loading.range();
-    read(&shared, &state, from, to, &mut found).await?;
+    let mut taken = Taken {
+        loading: Loading::new(shared.rules(), fastrand::u64(..), &committed, end),
+        found: HashMap::new(),
+    };
+    let (from, to) = taken.loading.range();
+    read(&shared, &state, from, to, &mut taken).await?;
     let now = self::end(&shared, &state).await?;
-    read(&shared, &state, to, now, &mut found).await?;
-    bury_unreadable(&shared, &state, &loading, &found).await;
-    if !loading.has_claim() && !found.is_empty() {
-        warn!(processor = %shared.name, partition, records = found.len(), "no claim: keeping every parked record");
+    read(&shared, &state, to, now, &mut taken).await?;
+    bury_unreadable(&shared, &state, &taken).await;
+    let records = taken.found.len();
+    if !taken.loading.has_claim() && records > 0 {
+        warn!(processor = %shared.name, partition, records, "no claim: keeping every parked record");
     }
-    Ok(Taken { loading, found })
+    Ok(taken)
 }
 
 /// The topic's end; 0 while it has not been made.
@@ -132,9 +133,10 @@ async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u6
         Start::Latest if !inbox => shared.journal.offset_at(at, processor.created - SKEW_MS).await,
         Start::At(instant) if !inbox => shared.journal.offset_at(at, instant).await,
         Start::Committed if !inbox => {
-            // Asking again brings no commit about, and guessing would lose or repeat; so the end, loudly.
-            warn!(processor = %shared.name, partition = %at, "no committed offset; beginning at the end");
-            shared.journal.end(at).await
+            // Asking again brings no commit about. What was published since the Processor is there is its in any case, in a
+            // partition that was added, too.
+            warn!(processor = %shared.name, partition = %at, "no committed offset; beginning at the creation time");
+            shared.journal.offset_at(at, processor.created - SKEW_MS).await
         }
         Start::Latest | Start::Earliest | Start::Committed | Start::At(_) => shared.journal.start(at).await,
     }
@@ -145,7 +147,7 @@ async fn read<J: Journal>(
     state: &TopicPartition,
     mut from: u64,
     to: u64,
-    found: &mut Vec<Found>,
+    taken: &mut Taken,
 ) -> Result<(), Error> {
     while from < to {
         let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
@@ -153,20 +155,26 @@ async fn read<J: Journal>(
         // The log may answer at once, each time; others want to run as well.
         tokio::task::yield_now().await;
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
-            if let Some(record) = understand(shared, stored) {
-                found.push(record);
+            match understand(shared, stored) {
+                Some((key, Some(found))) => drop(taken.found.insert(key, found)),
+                Some((key, None)) => {
+                    taken.loading.tombstone(key);
+                    taken.found.remove(&key);
+                }
+                None => {}
             }
         }
     }
     Ok(())
 }
 
-/// `None` for a record of another Processor, which had this one's name before it.
-fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> {
+/// A record's key and what it says, which is nothing for a tombstone. `None` for a record of another Processor, which had
+/// this one's name before it.
+fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateKey, Option<Found>)> {
     let key = parked::decode_key(&shared.processor.uid, stored.record.key.as_deref()?)?;
     let at = stored.offset;
     if stored.record.value.is_none() {
-        return Some(Found { at, key, body: Body::Tombstone });
+        return Some((key, None));
     }
     let body = match Parked::decode(&stored.record) {
         Ok(Parked { kind, topic, offset, attempts, not_before, event, .. }) => {
@@ -178,7 +186,7 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> 
             Body::Unreadable(stored.record.clone())
         }
     };
-    Some(Found { at, key, body })
+    Some((key, Some(Found { at, body })))
 }
 
 /// Makes dead letters of what cannot be read, unless an earlier owner did. This is the one thing that is written before the
@@ -186,15 +194,12 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<Found> 
 async fn bury_unreadable<J: Journal>(
     shared: &Shared<J>,
     state: &TopicPartition,
-    loading: &Loading<Lane>,
-    found: &[Found],
+    Taken { loading, found }: &Taken,
 ) {
-    let tombstones = found.iter().filter(|found| matches!(found.body, Body::Tombstone));
-    let cleared: HashSet<StateKey> = tombstones.map(|found| found.key).collect();
     let (_, end) = loading.range();
-    for Found { at, key, body } in found {
+    for (key, Found { at, body }) in found {
         let Body::Unreadable(record) = body else { continue };
-        if *at < end && !cleared.contains(key) && !loading.is_void(*at, *key) {
+        if *at < end && !loading.is_void(*at, *key) {
             Progress::add(&shared.progress.poisoned, 1);
             super::task::bury(shared, poison(shared, state, *at).encode(record.clone())).await;
             Progress::add(&shared.progress.dead_lettered, 1);

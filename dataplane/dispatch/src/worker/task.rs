@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use evhub_event::{Controls, Record, kafka};
-use evhub_journal::{CommitError, Journal, Place as Where, WriteError};
+use evhub_event::{Controls, Record, kafka, record::ORIGIN};
+use evhub_journal::{CommitError, Journal, Place as Where, Refusal, WriteError};
 use tracing::warn;
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
     dead::{Cause, Reason},
     outcome::Answer,
     pace::Permit,
-    parked::Parked,
+    parked::{HELD, Parked},
     protocol::{Place, Start, StateKey},
     sender::{Delivery, Identity, Reply},
 };
@@ -30,6 +30,8 @@ pub(super) struct Payload {
     pub(super) pass_back: Option<Bytes>,
     /// How much of what may be held in memory it takes: nothing when it was read back from where it is parked.
     pub(super) held: usize,
+    /// Its Processor was suspended because of it, and somebody wants it attempted however old it is.
+    pub(super) resumed: bool,
 }
 
 /// What an attempt came to.
@@ -71,10 +73,21 @@ pub(super) async fn attempt<J: Journal>(
     let began = (now(), Instant::now());
     let reply = match unreadable {
         Some(text) => Answer::Poison(Reason::PoisonState, text).into(),
+        None if is_too_old(&shared, &payload) => Answer::TooOld.into(),
         None => send(&shared, epoch, start.attempt, &topic, &payload).await,
     };
-    payload.pass_back = reply.pass_back.or(payload.pass_back);
+    // A target that answered without one wants none; one that could not be asked says nothing.
+    if reply.pass_back.is_some() || matches!(reply.answer, Answer::Refused { .. } | Answer::Status { .. }) {
+        payload.pass_back = reply.pass_back;
+    }
     Attempted { start, payload, answer: reply.answer, began, permit }
+}
+
+/// Whether an event is older than its attempts may be: the hub was down, or its turn came late.
+fn is_too_old<J: Journal>(shared: &Shared<J>, payload: &Payload) -> bool {
+    let max_age = shared.processor.policy.retry.max_age.as_millis();
+    let age = payload.first_attempt.map_or(0, |first| now().saturating_sub(first).max(0));
+    !payload.resumed && u128::from(age.unsigned_abs()) > max_age
 }
 
 async fn send<J: Journal>(
@@ -102,7 +115,8 @@ async fn send<J: Journal>(
         processor: &shared.name,
         generation: processor.generation,
     };
-    let Some(producer) = shared.producer(topic) else {
+    let origin = payload.record.header(ORIGIN).and_then(|topic| std::str::from_utf8(topic).ok());
+    let Some(producer) = shared.producer(origin.unwrap_or(topic)) else {
         return Answer::Failed("it is not known where the event came from".to_owned()).into();
     };
     let (tags, pass_back) = (&controls.tags, payload.pass_back.as_ref());
@@ -171,12 +185,23 @@ async fn append_state<J: Journal>(
             Ok(()) => match shared.journal.append(topic, Where::Partition(partition), record.clone()).await {
                 Ok(position) => return Ok(position.offset),
                 Err(unknown @ WriteError::Unknown(_)) => return Err(unknown),
-                Err(WriteError::Rejected(refusal)) => refusal.to_string(),
+                Err(WriteError::Rejected(refusal)) => refused(shared, topic, refusal).await,
             },
         };
         failures += 1;
         warn!(processor = %shared.name, topic, problem, failures, "cannot write state; trying again");
         shared.pause(failures).await;
+    }
+}
+
+/// Why an append was refused. A topic that was made when events were smaller takes larger ones from now on.
+async fn refused<J: Journal>(shared: &Shared<J>, topic: &str, refusal: Refusal) -> String {
+    match refusal {
+        Refusal::TooLarge { size, .. } => match shared.widen(topic, size).await {
+            Ok(()) => format!("{refusal}, which is raised now"),
+            Err(error) => format!("{refusal}, which cannot be raised: {error}"),
+        },
+        _ => refusal.to_string(),
     }
 }
 
@@ -190,6 +215,7 @@ pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
             Err(error) => error.to_string(),
             Ok(()) => match shared.journal.append(topic, Where::Partition(0), record.clone()).await {
                 Ok(_) => return,
+                Err(WriteError::Rejected(refusal)) => refused(shared, topic, refusal).await,
                 Err(error) => error.to_string(),
             },
         };
@@ -206,13 +232,22 @@ impl Payload {
     }
 
     fn of(record: Record) -> Self {
-        Self { record, first_attempt: None, causes: Vec::new(), throttled: 0, pass_back: None, held: 0 }
+        Self {
+            record,
+            first_attempt: None,
+            causes: Vec::new(),
+            throttled: 0,
+            pass_back: None,
+            held: 0,
+            resumed: false,
+        }
     }
 }
 
 impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
-        let Parked { event: record, first_attempt, causes, throttled, pass_back, .. } = parked;
-        Self { record, first_attempt, causes, throttled, pass_back, held: 0 }
+        let Parked { event: record, first_attempt, causes, throttled, pass_back, not_before, .. } = parked;
+        let resumed = not_before == HELD;
+        Self { record, first_attempt, causes, throttled, pass_back, held: 0, resumed }
     }
 }

@@ -5,6 +5,7 @@
 
 mod faults;
 mod target;
+mod trouble;
 mod world;
 
 mod answers;

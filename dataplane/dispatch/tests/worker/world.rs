@@ -44,6 +44,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) log: Faulty,
     pub(crate) processor: Processor,
+    pub(crate) producers: BTreeMap<String, EvhubName>,
     pub(crate) inbox: watch::Sender<bool>,
     pub(crate) resume: watch::Sender<u64>,
     _dir: TempDir,
@@ -63,7 +64,14 @@ impl World {
         let options = Options { reserve_bytes: 0, ..Options::new(dir.path()) };
         let log = Faulty::new(Embedded::open(options).expect("a log"));
         let (inbox, resume) = (watch::channel(false).0, watch::channel(0).0);
-        let world = Self { log, processor: processor(url, partitions), inbox, resume, _dir: dir };
+        let world = Self {
+            log,
+            processor: processor(url, partitions),
+            producers: Self::producers(),
+            inbox,
+            resume,
+            _dir: dir,
+        };
         world.make(EVENTS, partitions).await;
         world
     }
@@ -96,7 +104,7 @@ impl World {
         let assignment = Assignment {
             journal: self.log.clone(),
             processor: Arc::new(self.processor.clone()),
-            producers: Self::producers(),
+            producers: self.producers.clone(),
             progress: Arc::clone(&progress),
             sender: Sender::default(),
             inbox: self.inbox.subscribe(),

@@ -82,7 +82,7 @@ impl Cel {
             _ => None,
         };
         let size = data.as_ref().map_or(data::Size::default(), |(_, size)| *size);
-        if !cost.allows(size) {
+        if !cost.allows(size.and(attributes_of(event))) {
             return Err(Unclear);
         }
         let mut context = Context::with_env(Arc::clone(&STANDARD));
@@ -103,8 +103,12 @@ fn evaluate(program: &Program, context: &Context<'_, '_>) -> Result<bool, Unclea
     evaluated.ok().flatten().ok_or(Unclear)
 }
 
+fn attributes_of(event: &Event) -> impl Iterator<Item = (&str, &str)> {
+    event.attributes().chain([("specversion", "1.0")])
+}
+
 fn attributes(event: &Event) -> CelMap<'_> {
-    let pairs = event.attributes().chain([("specversion", "1.0")]);
+    let pairs = attributes_of(event);
     let value = |text| Box::new(CelString::from(text)) as Box<dyn Val>;
     let map: HashMap<CelMapKey<'_>, Box<dyn Val + '_>> =
         pairs.map(|(name, text)| (CelMapKey::from(name), value(text))).collect();

@@ -19,11 +19,22 @@ impl<L: Clone + Ord> Partition<L> {
         self.start_at(place)
     }
 
-    /// The next attempt to make of which little is expected: one that is parked already, if there is one, so that its
-    /// failure parks nothing new.
-    pub fn start_probe(&mut self) -> Option<Start> {
-        self.lanes.prefer_parked();
+    /// The next attempt to make of which little is expected: of a delivery that is parked already, if there is one, so that
+    /// its failure parks nothing new.
+    pub fn start_parked_first(&mut self) -> Option<Start> {
+        self.lanes.prefer(|item| item.home != Home::Log);
         self.start()
+    }
+
+    /// The next attempt to make, a delivery's first if there is one.
+    pub fn start_fresh_first(&mut self) -> Option<Start> {
+        self.lanes.prefer(|item| item.attempts == 0);
+        self.start()
+    }
+
+    /// Whether a delivery could be attempted now that never was.
+    pub fn has_fresh(&self) -> bool {
+        !self.draining && self.lanes.has_ready(|item| item.attempts == 0)
     }
 
     fn start_at(&mut self, place: Place) -> Option<Start> {
@@ -39,7 +50,7 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// How many attempts could be started now.
     pub(crate) fn ready(&self) -> usize {
-        if self.draining { 0 } else { self.lanes.ready() }
+        if self.draining || self.listing.len() > Listing::MAX { 0 } else { self.lanes.ready() }
     }
 
     /// An attempt ended.

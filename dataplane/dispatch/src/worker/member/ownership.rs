@@ -9,7 +9,7 @@ use super::{
     super::{
         shared::Lane,
         slot::{Rest, Slot, Working},
-        takeover::{self, Body, Taken},
+        takeover::{self, Body, Found, Taken},
         task::{self, Done},
     },
     Exit, Member,
@@ -34,10 +34,8 @@ impl<J: Journal> Member<J> {
     fn taken(&mut self, partition: u32, taken: Taken) {
         let Taken { mut loading, found } = taken;
         let mut rests = HashMap::new();
-        for found in found {
-            let (at, key) = (found.at, found.key);
-            match found.body {
-                Body::Tombstone => loading.tombstone(key),
+        for (key, Found { at, body }) in found {
+            match body {
                 Body::Unreadable(_) => loading.unreadable(at, key),
                 Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
                     let place = Place { source: self.out.source(&topic), offset };
@@ -88,9 +86,14 @@ impl<J: Journal> Member<J> {
         }
         self.slots.insert(partition, Slot::Working(Box::new(working)));
         self.gauge();
-        let all = self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
-        self.out.shared.progress.listening.store(all, Relaxed);
+        self.listening();
         self.let_go(partition);
+    }
+
+    /// Says whether every partition that was given to this member is worked.
+    fn listening(&self) {
+        let all = self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
+        self.out.shared.progress.listening.store(all && !self.slots.is_empty(), Relaxed);
     }
 
     /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until
@@ -114,7 +117,7 @@ impl<J: Journal> Member<J> {
         }
         self.out.timers.retain(|timer| timer.1 != partition);
         self.gauge();
-        self.out.shared.progress.listening.store(false, Relaxed);
+        self.listening();
         self.tail.release(&[partition]);
     }
 

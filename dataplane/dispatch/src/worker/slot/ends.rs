@@ -30,16 +30,22 @@ use crate::{
 const CAUSES: usize = 10;
 
 impl Working {
+    /// Whether there is an attempt to make. With too much uncommitted there is none: a crash would repeat it all.
+    pub(in crate::worker) fn can_start(&self) -> bool {
+        self.uncommitted < Self::MOST_UNCOMMITTED && self.partition.ready() > 0
+    }
+
     /// Starts the next attempt, if there is one to make; if there is none, gives the permit back.
     pub(in crate::worker) fn start<J: Journal>(
         &mut self,
         permit: Permit,
         out: &Out<J>,
     ) -> Result<(), Permit> {
-        if self.uncommitted >= Self::MOST_UNCOMMITTED {
-            return Err(permit);
-        }
-        let next = if out.gate.open { self.partition.start_probe() } else { self.partition.start() };
+        let next = match (out.gate.open, permit.wants_fresh()) {
+            (true, true) => self.partition.start_fresh_first(),
+            (true, false) => self.partition.start_parked_first(),
+            (false, _) => self.partition.start(),
+        };
         let Some(start) = next else { return Err(permit) };
         Progress::add(&out.shared.progress.attempts, 1);
         Progress::add(&out.shared.progress.in_flight, 1);
@@ -53,23 +59,29 @@ impl Working {
 
     /// Draws the consequences of an attempt.
     pub(in crate::worker) fn attempted<J: Journal>(&mut self, attempted: Attempted, out: &mut Out<J>) {
-        let Attempted { start, mut payload, answer, began, permit } = attempted;
+        let Attempted { mut start, mut payload, answer, began, permit } = attempted;
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
         self.uncommitted += 1;
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
-        out.gate.ended(permit, began.1, &answer, start.attempt == 1);
+        let controls = Controls::of(&payload.record);
+        // What an event's publisher did not give the time for says nothing of the target.
+        let hurried = controls.timeout.is_some_and(|allowed| allowed < out.shared.processor.target.timeout);
+        if !(hurried && matches!(answer, Answer::TimedOut(_))) {
+            out.gate.ended(permit, began.1, &answer, start.attempt == 1);
+        }
         let first = *payload.first_attempt.get_or_insert(began.0);
         let tried = Tried {
             attempt: start.attempt,
             throttled: payload.throttled,
             age: Duration::from_millis(now().saturating_sub(first).max(0) as u64),
-            allowed: Controls::of(&payload.record).max_attempts,
+            allowed: controls.max_attempts,
         };
         let outcome = decide(&out.shared.processor.policy, tried, &answer, fastrand::u64(..));
         if outcome != Outcome::Delivered {
-            let poison = matches!(answer, Answer::Poison(..));
-            note(&mut payload, start.attempt - u32::from(poison), &answer);
+            // Where the target was not asked, there was no attempt.
+            start.attempt -= u32::from(matches!(answer, Answer::Poison(..) | Answer::TooOld));
+            note(&mut payload, start.attempt, &answer);
         }
         self.draw(start, payload, outcome, out);
     }
@@ -125,9 +137,8 @@ impl Working {
     /// The dead letter that an attempt made. One of an unreadable record tells of an attempt only if there was one.
     fn letter<J: Journal>(&self, start: Start, payload: Payload, reason: Reason, out: &Out<J>) -> Record {
         let shared = &out.shared;
-        let poison = reason.is_poison();
-        Progress::add(&shared.progress.poisoned, u64::from(poison));
-        let attempts = start.attempt - u32::from(poison);
+        let attempts = start.attempt;
+        Progress::add(&shared.progress.poisoned, u64::from(reason.is_poison()));
         let letter = DeadLetter {
             topic: out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default(),
             partition: self.number,

@@ -16,8 +16,12 @@ use crate::{
 };
 
 /// How many bytes of events a Processor holds in memory before it stops reading: enough for the default of attempts under
-/// way at the default size of events.
+/// way at the default size of events. A partition of which nothing waits in memory may read on all the same: what stands
+/// in one must not stop another.
 const MOST_HELD: usize = 64 << 20;
+
+/// How many records are held against an expression at once: each may take milliseconds, and others want to run as well.
+const EXPRESSIONS: usize = 16;
 
 impl Working {
     /// Takes note of what was read.
@@ -28,7 +32,13 @@ impl Working {
     /// Takes in as much of what was read as there is room for. Returns whether all of it was.
     pub(in crate::worker) fn take_in<J: Journal>(&mut self, out: &mut Out<J>) -> bool {
         let mut effects = Vec::new();
-        while self.has_room(out) {
+        let filter = out.shared.processor.filter.as_ref();
+        let at_once =
+            if filter.is_some_and(|filter| filter.cel.is_some()) { EXPRESSIONS } else { usize::MAX };
+        for _ in 0..at_once {
+            if !self.has_room(out) {
+                break;
+            }
             match self.backlog.pop_front() {
                 Some(Read::Record(source, stored)) => self.receive(source, stored, &mut effects, out),
                 Some(Read::End(source, end)) => self.partition.reached(source, end, &mut effects),
@@ -44,13 +54,15 @@ impl Working {
         !self.backlog.is_empty() && self.has_room(out)
     }
 
-    /// While the target is in trouble, no more is taken in than one record to try it with. Neither that nor what is
-    /// parked bounds what a predecessor took in already: some of it may wait for replay to pass.
+    /// While the target is in trouble, no more is taken in than it takes to have something to try it with that was never
+    /// tried. Neither that nor what is parked bounds what a predecessor took in already: some of it may wait for replay to
+    /// pass.
     fn has_room<J: Journal>(&self, out: &Out<J>) -> bool {
-        let idle = self.partition.unresolved() == 0 && self.partition.ready() == 0;
-        let needed = !out.gate.open || idle || self.partition.is_replaying();
-        let room = !out.is_full() || self.partition.is_replaying();
-        needed && room && out.held < MOST_HELD && self.partition.has_room() && !out.is_halted()
+        let replaying = self.partition.is_replaying();
+        let needed = !out.gate.open || replaying || !self.partition.has_fresh();
+        let room = replaying || !out.is_full();
+        let memory = out.held < MOST_HELD || self.payloads.is_empty();
+        needed && room && memory && self.partition.has_room() && !out.is_halted()
     }
 
     fn receive<J: Journal>(
@@ -61,7 +73,7 @@ impl Working {
         out: &mut Out<J>,
     ) {
         let (place, shared) = (Place { source, offset: stored.offset }, Arc::clone(&out.shared));
-        if stored.record.value.is_none() && kafka::decode(&stored.record).is_err() {
+        if stored.record.value.is_none() && kafka::decode(&stored.record) == Err(kafka::Poison::Empty) {
             Progress::add(&shared.progress.poisoned, 1);
             self.partition.skipped(place, effects);
             return;

@@ -28,9 +28,6 @@ const MAX_WORK: u64 = 100_000;
 /// How often an expression may join, or add: the form does not tell which.
 const MAX_JOINS: u64 = 8;
 
-/// How many attributes an event has: the most that can be gone through when the body is small.
-const ATTRIBUTES: u64 = 64;
-
 /// What expressions can call. The standard functions but those on time and patterns.
 const FUNCTIONS: [&str; 12] = [
     "bool",
@@ -63,7 +60,7 @@ impl Cost {
     /// Whether evaluating over a body of this size is certain to be short.
     pub(super) fn allows(&self, size: Size) -> bool {
         let weight = size.nodes + size.bytes / 32;
-        let longest = size.longest.max(self.items).max(ATTRIBUTES);
+        let longest = size.longest.max(self.items);
         // What is done for each item may copy what it names.
         let looks = self.names + longest.saturating_mul(3 * self.repeated);
         let work = weight

@@ -48,6 +48,17 @@ impl Default for Size {
     }
 }
 
+impl Size {
+    /// With attributes beside the body: an expression names either.
+    pub(super) fn and<'a>(self, attributes: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let (count, bytes) = attributes.fold((0, 0), |(count, bytes), (name, text)| {
+            (count + 1, bytes + (name.len() + text.len()) as u64)
+        });
+        let longest = self.longest.max(count);
+        Self { bytes: self.bytes + bytes, nodes: self.nodes + count, longest, ..self }
+    }
+}
+
 /// One value, counted.
 struct Node<'a>(&'a mut Size);
 
