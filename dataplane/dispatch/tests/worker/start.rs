@@ -1,7 +1,7 @@
 //! Where a Processor begins to read, and what it may come to read later.
 
 use evhub_event::{Header, kafka, record::PROCESSOR_UID};
-use evhub_journal::Place;
+use evhub_journal::{Journal, Place, TopicPartition, TopicSettings};
 use evhub_routing::Start;
 
 use crate::{
@@ -51,6 +51,34 @@ async fn where_it_began_is_committed_at_once() {
     let running = world.start();
     until("it is delivered", || running.delivered() == 1).await;
     running.stop().await;
+}
+
+/// Retention overtakes a Processor that was not running: it goes on with what is left, and is not stuck.
+#[tokio::test]
+async fn what_retention_took_is_passed_over() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.publish("seen", None).await;
+    world.processor.start = Start::Earliest;
+    let running = world.start();
+    world.until_committed(1).await;
+    running.stop().await;
+    world.publish("lost", None).await;
+    let log = &world.log.log;
+    let at = TopicPartition { topic: EVENTS.to_owned(), partition: 0 };
+    let kept = TopicSettings { partitions: 1, max_record_bytes: 2 << 20, ..TopicSettings::default() };
+    let short = TopicSettings { retention: Some(std::time::Duration::from_millis(1)), ..kept };
+    log.ensure(EVENTS, short).await.expect("a topic");
+    while log.start(&at).await.expect("a start") < 2 {
+        log.clean().await.expect("it is cleaned");
+    }
+    log.ensure(EVENTS, kept).await.expect("a topic");
+    world.publish("left", None).await;
+    let running = world.start();
+    world.until_committed(3).await;
+    running.stop().await;
+    let ids: Vec<_> = target.story().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, ["seen", "left"]);
 }
 
 #[tokio::test]

@@ -64,13 +64,15 @@ pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, StoreError>
         return Err(Corrupt(format!("segment {open} is missing from {}", dir.display())).into());
     }
     let (segment, end) = match active {
-        Some(active) => active,
         None => (Segment::create(dir, Name { id, version: 0 }, segment_bytes)?, HEADER),
+        Some((segment, end)) => {
+            // Nothing of what was not whole may show through behind what comes next.
+            segment.file.set_len(end)?;
+            segment.file.set_len(segment_bytes.max(end))?;
+            segment.file.sync_all()?;
+            (segment, end)
+        }
     };
-    // Nothing of what was not whole may show through behind what comes next.
-    segment.file.set_len(end)?;
-    segment.file.set_len(segment_bytes.max(end))?;
-    segment.file.sync_all()?;
     segments.push(Arc::new(segment));
     Ok(Opened { log: Log(segments), image, end })
 }
