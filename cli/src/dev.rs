@@ -8,7 +8,6 @@ use std::{
     iter::successors,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -233,7 +232,7 @@ async fn tell(
 
 async fn listening(hub: &Hub<Embedded>) {
     // What runs may change meanwhile.
-    while !hub.running().processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
+    while !hub.silent().is_empty() {
         sleep(POLL).await;
     }
 }

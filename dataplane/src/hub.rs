@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use evhub_dispatch::Progress;
@@ -91,15 +91,21 @@ impl<J: Journal> Hub<J> {
         self.resumes.resume(name);
     }
 
+    /// The Processors that run and do not listen yet as they are written now.
+    pub fn silent(&self) -> Vec<Name> {
+        let running = self.running();
+        let all = running.processors.iter();
+        let silent = all.filter(|(name, processor)| !self.board.of(name).listens(processor.generation));
+        silent.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The accepted Processors that do not listen yet, those among them that cannot run for now, too.
     pub fn waiting(&self) -> Vec<Name> {
         let running = self.running();
-        let listens = |name: &Name| self.board.of(name).listening.load(Relaxed);
-        let silent = running.processors.keys().filter(|name| !listens(name));
         let unserved = Arc::clone(&self.unserved.borrow());
         let unresolved = unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
         let unresolved = unresolved.filter(|name| !running.processors.contains_key(*name));
-        let mut waiting: Vec<Name> = silent.chain(unresolved).cloned().collect();
+        let mut waiting: Vec<Name> = self.silent().into_iter().chain(unresolved.cloned()).collect();
         waiting.sort();
         waiting
     }

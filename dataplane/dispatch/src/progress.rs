@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 pub struct Progress {
     /// Every partition assigned here has its start committed and its claim acknowledged, and there is at least one.
     pub listening: AtomicBool,
+    /// As which generation of the Processor's resource its worker works. Somebody who knows of a newer one must not take
+    /// that for listening.
+    pub generation: AtomicI64,
     /// The Processor delivers nothing: an event was exhausted and its author wants it resumed by hand.
     pub suspended: AtomicBool,
     /// The target's breaker is not closed: it is spoken to little or not at all.
@@ -90,6 +93,11 @@ impl Progress {
     /// Adds to a counter or gauge.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Relaxed);
+    }
+
+    /// Whether this very generation listens: what ran before it has ended.
+    pub fn listens(&self, generation: i64) -> bool {
+        self.listening.load(Relaxed) && self.generation.load(Relaxed) == generation
     }
 
     /// The member left its group, or lost it: nothing is owned any more.

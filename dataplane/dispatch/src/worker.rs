@@ -11,7 +11,12 @@ mod slot;
 mod takeover;
 mod task;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use evhub_journal::Journal;
 use evhub_routing::{EvhubName, Processor};
@@ -59,6 +64,7 @@ impl Drop for Left {
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
     let mut resume = assignment.resume.clone();
     let shared = Arc::new(Shared::new(assignment));
+    shared.progress.generation.store(shared.processor.generation, Relaxed);
     // However this ends, by a panic as well, nothing is under way any more and nobody listens.
     let _left = Left(Arc::clone(&shared.progress));
     // Shared, because it is asked again after it has come: by what follows a drain that failed.

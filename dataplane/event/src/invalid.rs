@@ -17,88 +17,61 @@ pub struct Invalid {
     pub detail: String,
 }
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident $word:ident $status:literal,)*) => {
-        /// The kinds of [`Invalid`], each with a word that clients may rely on.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $name,)*
-        }
-
-        impl Reason {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The word on the wire and in logs.
-            pub const fn word(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($word),)*
-                }
-            }
-
-            /// The HTTP status that goes with it.
-            pub const fn status(self) -> u16 {
-                match self {
-                    $(Self::$name => $status,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
+/// The kinds of [`Invalid`], each with a word that clients may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
     /// `data` and `data_base64` in one event.
-    AmbiguousData AMBIGUOUS_DATA 400,
+    AmbiguousData,
     /// More than one content mode in one request, or an event that a binary mode would turn into another one.
-    AmbiguousMode AMBIGUOUS_MODE 400,
+    AmbiguousMode,
     /// An attribute value over [`crate::attributes::MAX_VALUE`].
-    AttributeTooLong ATTRIBUTE_TOO_LONG 413,
+    AttributeTooLong,
     /// A batch of more events than are taken at once.
-    BatchTooLarge BATCH_TOO_LARGE 413,
+    BatchTooLarge,
     /// An attribute given twice.
-    DuplicateAttribute DUPLICATE_ATTRIBUTE 400,
+    DuplicateAttribute,
     /// A control that names one key twice.
-    DuplicateKey DUPLICATE_KEY 400,
+    DuplicateKey,
     /// An attribute that may be left out but not be empty.
-    EmptyAttribute EMPTY_ATTRIBUTE 400,
+    EmptyAttribute,
     /// A batch without events.
-    EmptyBatch EMPTY_BATCH 400,
+    EmptyBatch,
     /// Structured mode without a body.
-    EmptyBody EMPTY_BODY 400,
+    EmptyBody,
     /// An attribute name that the specification does not allow.
-    InvalidAttributeName INVALID_ATTRIBUTE_NAME 400,
+    InvalidAttributeName,
     /// A JSON value of a type that this attribute cannot have.
-    InvalidAttributeType INVALID_ATTRIBUTE_TYPE 400,
+    InvalidAttributeType,
     /// `data_base64` that is not base64.
-    InvalidBase64 INVALID_BASE64 400,
+    InvalidBase64,
     /// A character that no attribute may contain.
-    InvalidCharacter INVALID_CHARACTER 400,
+    InvalidCharacter,
     /// A control whose value makes no sense.
-    InvalidControl INVALID_CONTROL 400,
+    InvalidControl,
     /// A header that cannot be read.
-    InvalidHeader INVALID_HEADER 400,
+    InvalidHeader,
     /// A body that is not one JSON object.
-    InvalidJson INVALID_JSON 400,
+    InvalidJson,
     /// A content type that is not a media type.
-    InvalidMediaType INVALID_MEDIA_TYPE 400,
+    InvalidMediaType,
     /// A `time` that is not an RFC 3339 instant.
-    InvalidTime INVALID_TIME 400,
+    InvalidTime,
     /// A URI attribute that is not a URI.
-    InvalidUri INVALID_URI 400,
+    InvalidUri,
     /// A required attribute that is missing or empty.
-    MissingAttribute MISSING_ATTRIBUTE 400,
+    MissingAttribute,
     /// A number outside of what attributes can hold.
-    OutOfRange OUT_OF_RANGE 400,
+    OutOfRange,
     /// A name that is the hub's own.
-    ReservedAttribute RESERVED_ATTRIBUTE 400,
+    ReservedAttribute,
     /// JSON nested deeper than [`crate::json::MAX_DEPTH`].
-    TooDeep TOO_DEEP 400,
+    TooDeep,
     /// More than [`crate::attributes::MAX_ATTRIBUTES`] attributes.
-    TooManyAttributes TOO_MANY_ATTRIBUTES 400,
+    TooManyAttributes,
     /// An event format that is not spoken here.
-    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE 415,
+    UnsupportedMediaType,
     /// A `specversion` other than 1.0.
-    UnsupportedSpecversion UNSUPPORTED_SPECVERSION 400,
+    UnsupportedSpecversion,
 }
 
 impl Invalid {
@@ -119,6 +92,49 @@ impl Invalid {
     /// A finding about the whole.
     pub fn whole(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, field: None, detail: detail.into() }
+    }
+}
+
+impl Reason {
+    /// The word on the wire and in logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::AmbiguousData => "AMBIGUOUS_DATA",
+            Self::AmbiguousMode => "AMBIGUOUS_MODE",
+            Self::AttributeTooLong => "ATTRIBUTE_TOO_LONG",
+            Self::BatchTooLarge => "BATCH_TOO_LARGE",
+            Self::DuplicateAttribute => "DUPLICATE_ATTRIBUTE",
+            Self::DuplicateKey => "DUPLICATE_KEY",
+            Self::EmptyAttribute => "EMPTY_ATTRIBUTE",
+            Self::EmptyBatch => "EMPTY_BATCH",
+            Self::EmptyBody => "EMPTY_BODY",
+            Self::InvalidAttributeName => "INVALID_ATTRIBUTE_NAME",
+            Self::InvalidAttributeType => "INVALID_ATTRIBUTE_TYPE",
+            Self::InvalidBase64 => "INVALID_BASE64",
+            Self::InvalidCharacter => "INVALID_CHARACTER",
+            Self::InvalidControl => "INVALID_CONTROL",
+            Self::InvalidHeader => "INVALID_HEADER",
+            Self::InvalidJson => "INVALID_JSON",
+            Self::InvalidMediaType => "INVALID_MEDIA_TYPE",
+            Self::InvalidTime => "INVALID_TIME",
+            Self::InvalidUri => "INVALID_URI",
+            Self::MissingAttribute => "MISSING_ATTRIBUTE",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::ReservedAttribute => "RESERVED_ATTRIBUTE",
+            Self::TooDeep => "TOO_DEEP",
+            Self::TooManyAttributes => "TOO_MANY_ATTRIBUTES",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::UnsupportedSpecversion => "UNSUPPORTED_SPECVERSION",
+        }
+    }
+
+    /// The HTTP status that goes with it.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::AttributeTooLong | Self::BatchTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            _ => 400,
+        }
     }
 }
 

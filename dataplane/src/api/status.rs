@@ -170,7 +170,7 @@ fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus 
 async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> ProcessorStatus {
     let Name { namespace, name } = processor.name.clone();
     let progress = api.hub.board.of(&processor.name);
-    let ready = progress.listening.load(Relaxed);
+    let ready = progress.listens(processor.generation);
     let (lag, oldest) = behind(api, processor).await;
     let letters = api.letters.of(&api.hub, processor).await;
     let last = progress.last_delivery.load(Relaxed);

@@ -7,7 +7,7 @@ use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition};
 use serde_json::{Value, json};
 
 use super::{
-    rig::{PARTITIONS, Rig, SINK, TOPIC, billing},
+    rig::{GENERATION, PARTITIONS, Rig, SINK, TOPIC, billing},
     wire::{get, request},
 };
 
@@ -59,7 +59,7 @@ async fn a_processor_tells_what_is_known() {
     }
     commit(&rig, 1).await;
     let progress = rig.hub.board.of(&billing());
-    progress.listening.store(true, Ordering::Relaxed);
+    rig.listen(GENERATION);
     progress.parked.store(5, Ordering::Relaxed);
     progress.last_delivery.store(1_700_000_000_120, Ordering::Relaxed);
     let mut known = rig.ask(rig.api, get(path)).await.json();

@@ -1,6 +1,11 @@
 //! A hub with its listeners on free ports, over the embedded log in a folder of its own.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use axum::Router;
 use evhub_dataplane::{
@@ -27,6 +32,8 @@ pub(super) const PARTITIONS: u32 = 4;
 pub(super) const EVENT_BYTES: usize = 4096;
 pub(super) const BATCH_EVENTS: usize = 50;
 pub(super) const BATCH_BYTES: usize = 16 << 10;
+/// The generation of the one Processor.
+pub(super) const GENERATION: i64 = 7;
 pub(super) const SINK: &str = "/namespaces/shop/producers/orders";
 
 pub(super) struct Rig {
@@ -42,6 +49,13 @@ pub(super) struct Rig {
 }
 
 impl Rig {
+    /// This generation of the one Processor begins to listen.
+    pub(super) fn listen(&self, generation: i64) {
+        let progress = self.hub.board.of(&billing());
+        progress.generation.store(generation, Relaxed);
+        progress.listening.store(true, Relaxed);
+    }
+
     pub(super) async fn start() -> Self {
         Self::with(Limits::default(), Door::default()).await
     }
@@ -180,7 +194,7 @@ fn processor() -> Processor {
     Processor {
         name: billing(),
         uid: "uid-billing".to_owned(),
-        generation: 7,
+        generation: GENERATION,
         created: 0,
         group: "evhub.shop.billing.12345678".to_owned(),
         state_topic: "evhub.shop.billing.state".to_owned(),
