@@ -4,11 +4,15 @@ mod aborted;
 mod attempts;
 mod completeness;
 mod durability;
+mod freshness;
 pub mod gate;
 mod index;
 mod ingest_order;
 mod integrity;
+mod isolation;
 mod key_order;
+mod retry_policy;
+mod serial;
 mod timing;
 
 use std::fmt;
@@ -85,7 +89,7 @@ pub enum Class {
     StaleStart,
     /// C-08: a delivered record was attempted again by the same owner.
     RetryAfterSuccess,
-    /// C-08: one owner had two attempts of a key under way.
+    /// C-09: one owner had two attempts of a lane under way.
     Overlap,
     /// C-11: an attempt's number does not follow from those before.
     WrongNumber,
@@ -101,10 +105,26 @@ pub enum Class {
     RepeatedByCleanStop,
     /// C-11: more repeats at one change of owner than P-13 permits.
     TooManyRepeats,
-    /// C-11: more attempts than the policy permits.
-    TooManyAttempts,
     /// C-11: the idempotency key changed, or two deliveries share one.
     DeliveryKey,
+    /// C-12: more attempts than the policy permits.
+    TooManyAttempts,
+    /// C-12: an attempt before the wait was over that the policy, or the target, asks for.
+    TooSoon,
+    /// C-12: an attempt long after it was due.
+    TooLate,
+    /// C-12: an attempt when the event was older than the policy permits.
+    TooOld,
+    /// C-13: others were slower while one target was in trouble.
+    Disturbed,
+    /// C-15: an attempt began under an older generation than the one that was said to run.
+    StaleGeneration,
+    /// C-15: an attempt began while its Processor was said to be suspended.
+    WhileSuspended,
+    /// C-15: an attempt began after its Processor was said to be gone.
+    AfterRemoval,
+    /// C-15: an event was published to a Processor that was said to be ready, and never came.
+    Unheard,
 }
 
 /// A check's name and verdict.
@@ -126,10 +146,19 @@ pub fn all(history: &History, model: &Model) -> Vec<Report> {
         ("C-06 ingest order", ingest_order::check(&index)),
         ("C-07 completeness", completeness::check(&index)),
         ("C-08 per-key order", key_order::check(&index)),
+        ("C-09 serial per key", serial::check(&index)),
         ("C-11 duplicates", attempts::check(&index)),
+        ("C-12 retry policy", retry_policy::check(&index)),
+        ("C-13 isolation", isolation::check(&index)),
+        ("C-15 configuration freshness", freshness::check(&index)),
     ]
     .map(|(name, verdict)| Report { name, verdict })
     .to_vec()
+}
+
+/// How the others fared while one target was in trouble, in words.
+pub fn isolation(history: &History, model: &Model) -> Result<String, String> {
+    isolation::compare(&Index::new(history, model)).map(|compared| compared.to_string())
 }
 
 /// Every anomaly of these reports.

@@ -8,7 +8,8 @@ use crate::{
 /// An event to publish.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Unique in the run: the client's name, a dash, its count.
+    /// Unique in the run: the client's name, a dash, its count. Its `id` on the wire is the count alone where the client
+    /// says so: what tells it from the others' is then its source.
     pub id: String,
     /// Its `partitionkey`.
     pub key: Option<String>,
@@ -17,10 +18,24 @@ pub struct Event {
     data: Vec<u8>,
 }
 
+/// What an event is called in a history, from what it says of itself.
+pub fn name(source: &str, id: &str) -> String {
+    match source.rsplit_once('/') {
+        Some((_, client)) if id.bytes().all(|byte| byte.is_ascii_digit()) => format!("{client}-{id}"),
+        _ => id.to_owned(),
+    }
+}
+
 impl Event {
+    /// Its `id` on the wire.
+    pub fn wire_id(&self) -> &str {
+        self.attributes.iter().find(|(name, _)| *name == "id").map_or("", |(_, value)| value)
+    }
+
     /// The event number `n` of a client. What it looks like is drawn from the seed.
-    pub fn new(seed: u64, client: &str, n: u64, key: Option<String>) -> Self {
+    pub fn new(seed: u64, client: &str, n: u64, key: Option<String>, alike: bool) -> Self {
         let id = format!("{client}-{n}");
+        let wire = if alike { n.to_string() } else { id.clone() };
         let dice = draw(seed, &["event", &id]);
         let (media, data) = match dice % 3 {
             0 => (
@@ -32,7 +47,7 @@ impl Event {
         };
         let mut attributes = vec![
             ("specversion", "1.0".to_owned()),
-            ("id", id.clone()),
+            ("id", wire),
             ("source", format!("/e2e/{client}")),
             ("type", format!("e2e.{client}")),
             ("subject", format!("größe/{} 50% \"x\"", dice % 100)),

@@ -59,6 +59,8 @@ pub enum Rec {
         epoch: u64,
         /// `Evhub-Delivery`.
         delivery: String,
+        /// `Evhub-Generation`.
+        generation: i64,
         /// When the request's first byte arrived: the nearest there is to the sender's own clock.
         began: Mono,
     },
@@ -70,6 +72,20 @@ pub enum Rec {
         answer: Answer,
         /// When the first byte of the answer left: from here on the hub may know.
         from: Mono,
+    },
+    /// The hub said that a Processor is ready, and as what.
+    Running {
+        /// The Processor.
+        processor: String,
+        /// The generation that it said it runs.
+        generation: i64,
+        /// Whether its author has suspended it.
+        suspended: bool,
+    },
+    /// The hub said that a Processor is not there.
+    Gone {
+        /// The Processor.
+        processor: String,
     },
     /// The nemesis acted, from `at` to `until`.
     Fault {
@@ -162,6 +178,8 @@ pub enum Answer {
     Success,
     /// Another status, whole.
     Failure(u16),
+    /// Another status, with the wish to be left alone for so many milliseconds.
+    Asked(u16, u64),
     /// The connection ended, or something that is not HTTP came, without a status.
     Cut,
     /// A 2xx with the connection torn down behind it: the hub may have seen either.
@@ -179,6 +197,10 @@ pub enum Fault {
     CleanStop,
     /// SIGSTOP; over at SIGCONT.
     Pause,
+    /// A Processor's target has nobody listening at its port.
+    Away(String),
+    /// A Processor's target treats everything badly: what lies outside of these windows is the control.
+    Trouble(String),
     /// Anything else, by name: a target's misbehaviour, a full disk.
     Other(String),
 }

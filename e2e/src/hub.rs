@@ -63,9 +63,22 @@ impl Site {
     pub fn new(resources: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("evhub-e2e-").tempdir().context("make a folder")?;
         fs::create_dir(folder.path().join("resources")).context("make a folder")?;
-        fs::write(folder.path().join("resources/all.yaml"), resources).context("write the resources")?;
         let data = folder.path().join("data");
-        Ok(Self { data, before: Vec::new(), ports: Ports::free()?, folder })
+        let site = Self { data, before: Vec::new(), ports: Ports::free()?, folder };
+        site.write(resources)?;
+        Ok(site)
+    }
+
+    /// Replaces the resources, whole at once.
+    pub fn write(&self, resources: &str) -> Result<()> {
+        let fresh = self.folder.path().join("fresh.yaml");
+        fs::write(&fresh, resources).context("write the resources")?;
+        fs::rename(&fresh, self.resources().join("all.yaml")).context("replace the resources")
+    }
+
+    /// The folder with the resources.
+    pub fn resources(&self) -> PathBuf {
+        self.folder.path().join("resources")
     }
 
     /// Starts the hub; it is not yet ready.
@@ -78,12 +91,7 @@ impl Site {
         let mut words: Vec<std::ffi::OsString> = self.before.iter().map(Into::into).collect();
         words.push(binary()?.into());
         let mut command = Command::new(&words[0]);
-        command
-            .args(&words[1..])
-            .arg("dev")
-            .arg(self.folder.path().join("resources"))
-            .arg("--data")
-            .arg(&self.data);
+        command.args(&words[1..]).arg("dev").arg(self.resources()).arg("--data").arg(&self.data);
         let Ports { http, grpc, api, admin } = self.ports;
         for (flag, port) in [("--http", http), ("--grpc", grpc), ("--api", api), ("--admin", admin)] {
             command.arg(flag).arg(format!("127.0.0.1:{port}"));

@@ -8,21 +8,24 @@
 //! - [`model`]: what its resources promise
 //! - [`check`]: checks of the one against the other, and the vacuity gate
 //! - [`trace`]: whether a system-call trace shows an acknowledgement before its sync
+//! - [`plan`]: a Processor as the hub and as the checks know it
 //! - [`event`], [`script`]: what is published, and how targets answer
 //!
 //! With I/O:
-//! - [`hub`]: the process under test
+//! - [`hub`]: the process under test; [`cage`]: bounds to its memory
 //! - [`publisher`], [`target`], [`nemesis`]: who publishes, who receives, who breaks things
 //! - [`wire`], [`recorder`]: HTTP by hand, and the notebook
 //! - [`truth`]: what the log holds afterwards
 //! - [`run`]: all of it in order
 
+pub mod cage;
 pub mod check;
 pub mod event;
 pub mod history;
 pub mod hub;
 pub mod model;
 pub mod nemesis;
+pub mod plan;
 pub mod publisher;
 pub mod recorder;
 pub mod run;

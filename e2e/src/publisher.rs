@@ -37,6 +37,8 @@ pub struct Load {
     pub rest: Duration,
     /// The numbers of each client's events: where they begin, and where they end if nobody stops it before.
     pub numbers: Range<u64>,
+    /// Whether events of different clients have the same ids, so that only their sources tell them apart.
+    pub alike: bool,
 }
 
 /// Running clients. Dropping them ends them.
@@ -94,7 +96,7 @@ impl Client {
             }
             let dice = draw(self.seed, &[&self.name, "key", &n.to_string()]);
             let key = (!dice.is_multiple_of(10)).then(|| format!("k{}", dice / 10 % self.load.keys));
-            self.publish(&Event::new(self.seed, &self.name, n, key)).await;
+            self.publish(&Event::new(self.seed, &self.name, n, key, self.load.alike)).await;
             sleep(self.load.rest).await;
         }
     }
@@ -159,7 +161,7 @@ impl Client {
         if answer.status() == Some(202) {
             let partition = u32::try_from(body.get("partition")?.as_u64()?).ok()?;
             let offset = body.get("offset")?.as_u64()?;
-            let mine = body.get("id")? == &event.id && body.get("producer")? == &self.load.producer;
+            let mine = body.get("id")? == event.wire_id() && body.get("producer")? == &self.load.producer;
             return mine.then_some(Outcome::Acked { partition, offset });
         }
         let problem = answer.header("content-type")?.starts_with("application/problem+json");

@@ -18,38 +18,22 @@ use crate::{
     },
     history::{Outcome, Rec},
     hub::{Hub, Site, build_folder},
-    model::{self, Model, Slack},
+    model::{Model, Slack},
     nemesis::{Blow, strike},
+    plan::{PARTITIONS, PRODUCER, Plan, manifests},
     publisher::{Clients, Load},
     recorder::Recorder,
-    script::{Mode, Script},
+    script::Script,
     target::Target,
     truth::{Reader, Status},
 };
 
-/// The Producer of every run.
-pub const PRODUCER: &str = "shop/orders";
-const PARTITIONS: u32 = 4;
+/// How long an edit may take to run: a second, and what attempts under way may take before.
+const APPLIED: Duration = Duration::from_secs(8);
+/// How long a run waits for what it needs.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what is left may take once the faults are over.
 const QUIET: Duration = Duration::from_secs(15);
-
-/// A Processor of a scenario, and how its target behaves.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Its name, in the namespace `shop`.
-    pub name: &'static str,
-    /// Whether it keeps order by key.
-    pub ordered: bool,
-    /// How its target behaves.
-    pub modes: Vec<(Mode, u64)>,
-    /// The first and the longest wait between attempts, in milliseconds.
-    pub waits: (u64, u64),
-}
-
-/// What every attempt is held to.
-const MAX_IN_FLIGHT: usize = 64;
-const MAX_ATTEMPTS: u32 = 5;
-const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is to happen.
 #[derive(Clone, Debug)]
@@ -68,28 +52,6 @@ pub struct Scenario {
     pub gate: Gate,
 }
 
-impl Plan {
-    /// A Processor that keeps order and retries soon.
-    pub fn new(name: &'static str, modes: &[(Mode, u64)]) -> Self {
-        Self { name, ordered: true, modes: modes.to_vec(), waits: (100, 400) }
-    }
-
-    fn resource(&self, port: u16) -> String {
-        format!(
-            "apiVersion: evhub.dev/v1alpha1\nkind: Processor\nmetadata: {{ name: {name}, namespace: shop }}\n\
-             spec:\n  producers: [ {{ name: orders }} ]\n  startFrom: Earliest\n  target: {{ url: \
-             \"http://127.0.0.1:{port}/events\", timeout: {timeout}ms }}\n  delivery:\n    order: {order}\n    \
-             maxInFlight: {MAX_IN_FLIGHT}\n    retry:\n      maxAttempts: {MAX_ATTEMPTS}\n      backoff: {{ policy: \
-             Exponential, initial: {initial}ms, max: {max}ms, multiplier: 2, jitterPercent: 20 }}\n",
-            name = self.name,
-            timeout = TIMEOUT.as_millis(),
-            order = if self.ordered { "Key" } else { "None" },
-            initial = self.waits.0,
-            max = self.waits.1,
-        )
-    }
-}
-
 /// A run that is under way.
 #[derive(Debug)]
 pub struct Run {
@@ -101,6 +63,8 @@ pub struct Run {
     pub site: Site,
     /// The targets, in the order of the Processors.
     pub targets: Vec<Target>,
+    /// Processors that came and went meanwhile.
+    pub passing: Vec<Plan>,
 }
 
 impl Scenario {
@@ -112,6 +76,7 @@ impl Scenario {
             keys: 64,
             rest: Duration::from_millis(40),
             numbers: 0..u64::MAX,
+            alike: true,
         };
         Self { name, seed: seed(), processors: Vec::new(), load, blows: Vec::new(), gate: Gate::default() }
     }
@@ -136,17 +101,9 @@ impl Scenario {
         run.conclude(hub).await
     }
 
-    fn model(&self) -> Model {
-        let processor = |plan: &Plan| model::Processor {
-            name: format!("shop/{}", plan.name),
-            producer: PRODUCER.to_owned(),
-            kinds: Vec::new(),
-            ordered: plan.ordered,
-            max_in_flight: MAX_IN_FLIGHT,
-            max_attempts: MAX_ATTEMPTS,
-            timeout: TIMEOUT,
-        };
-        Model { processors: self.processors.iter().map(processor).collect(), slack: Slack::default() }
+    /// The manifests, given the ports of the targets.
+    pub fn manifests(&self, targets: &[Target]) -> String {
+        manifests(self.processors.iter().zip(targets.iter().map(|target| target.port)))
     }
 }
 
@@ -164,10 +121,10 @@ impl Run {
         let mut targets = Vec::new();
         for plan in &scenario.processors {
             let script = Script::new(&plan.modes, scenario.seed);
-            targets.push(Target::start(&format!("shop/{}", plan.name), script, recorder.clone()).await?);
+            targets.push(Target::start(&plan.full_name(), script, recorder.clone()).await?);
         }
-        let site = Site::new(&resources(&scenario, &targets))?;
-        Ok(Self { scenario, recorder, site, targets })
+        let site = Site::new(&scenario.manifests(&targets))?;
+        Ok(Self { scenario, recorder, site, targets, passing: Vec::new() })
     }
 
     /// Starts the clients.
@@ -180,16 +137,44 @@ impl Run {
         Reader { api: self.site.ports.api, recorder: &self.recorder }
     }
 
-    /// Waits until so many publishes were acknowledged.
-    pub async fn warm(&self, acked: usize) -> Result<()> {
+    /// Replaces the manifests by those of the scenario as it is now.
+    pub fn apply(&self) -> Result<()> {
+        self.site.write(&self.scenario.manifests(&self.targets))
+    }
+
+    /// Waits until a Processor says that it runs this generation, or a later one.
+    pub async fn runs(&self, processor: &str, generation: i64) -> Result<Status> {
         let since = Instant::now();
-        while self.recorder.count(|rec| matches!(rec, Rec::Complete { outcome: Outcome::Acked { .. }, .. }))
-            < acked
-        {
-            ensure!(since.elapsed() < Duration::from_secs(10), "fewer than {acked} acknowledgements in 10 s");
+        loop {
+            match self.reader().ready(processor).await? {
+                Some(status) if status.generation >= generation => return Ok(status),
+                _ => ensure!(
+                    since.elapsed() < APPLIED,
+                    "generation {generation} of {processor} does not run after {APPLIED:?}"
+                ),
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until so many records of a kind were made.
+    pub async fn seen(&self, what: &str, most: usize, fits: impl Fn(&Rec) -> bool) -> Result<()> {
+        let since = Instant::now();
+        while self.recorder.count(&fits) < most {
+            ensure!(
+                since.elapsed() < PATIENCE,
+                "{} {what} of {most} after {PATIENCE:?}",
+                self.recorder.count(&fits)
+            );
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// Waits until so many publishes were acknowledged.
+    pub async fn warm(&self, acked: usize) -> Result<()> {
+        let is_acked = |rec: &Rec| matches!(rec, Rec::Complete { outcome: Outcome::Acked { .. }, .. });
+        self.seen("acknowledgements", acked, is_acked).await
     }
 
     /// Waits until nothing is left to do, and writes down that all acknowledged so far is committed.
@@ -202,7 +187,7 @@ impl Run {
             }
         }
         for plan in &self.scenario.processors {
-            let processor = format!("shop/{}", plan.name);
+            let processor = plan.full_name();
             let quiet = self.quiet(&processor).await?;
             ensure!(quiet.is_ok(), "{processor} has not settled after {QUIET:?}: {quiet:?}");
             for (&partition, &offset) in &ends {
@@ -224,7 +209,9 @@ impl Run {
         }
         drop(hub);
         let history = self.recorder.history();
-        let reports = check::all(&history, &self.scenario.model());
+        let plans = self.scenario.processors.iter().chain(&self.passing);
+        let model = Model { processors: plans.map(Plan::model).collect(), slack: Slack::default() };
+        let reports = check::all(&history, &model);
         let figures = Figures::of(&history);
         let mut faults = self.recorder.complaints();
         faults.extend(
@@ -242,14 +229,14 @@ impl Run {
 
     async fn read(&self, hub: &mut Hub) -> Result<()> {
         for plan in &self.scenario.processors {
-            let name = format!("shop/{}", plan.name);
+            let name = plan.full_name();
             let quiet = self.quiet(&name).await?;
             let pending = quiet.map_or_else(|status| status.pending(), |_| 0);
             self.recorder.push(Rec::Left { processor: name, pending });
         }
         self.reader().log(PRODUCER, PARTITIONS).await?;
         for (plan, target) in self.scenario.processors.iter().zip(&self.targets) {
-            self.reader().dead(&format!("shop/{}", plan.name)).await?;
+            self.reader().dead(&plan.full_name()).await?;
             target.confess();
         }
         ensure!(hub.ended().is_none(), "the hub ended by itself");
@@ -297,13 +284,4 @@ pub fn seed() -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs() << 20) % 1_000_000_007
     })
-}
-
-fn resources(scenario: &Scenario, targets: &[Target]) -> String {
-    let producer = format!(
-        "apiVersion: evhub.dev/v1alpha1\nkind: Producer\nmetadata: {{ name: orders, namespace: shop }}\n\
-         spec: {{ topic: {{ partitions: {PARTITIONS} }} }}\n"
-    );
-    let processors = scenario.processors.iter().zip(targets).map(|(plan, target)| plan.resource(target.port));
-    std::iter::once(producer).chain(processors).collect::<Vec<_>>().join("---\n")
 }

@@ -19,6 +19,25 @@ pub enum Act {
     Garbage,
     /// Sends a success and resets the connection behind it.
     Torn,
+    /// Answers with this status at once, and with a wish.
+    Ask(u16, Wish),
+    /// Answers with this status, and with a body that has no end.
+    Endless(u16),
+    /// Sends more headers than anybody should read.
+    Flood,
+    /// Sends ten thousand interim answers before a success.
+    Hints,
+}
+
+/// What a `Retry-After` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// So many seconds.
+    Seconds(u64),
+    /// An instant that is so many seconds away, give or take one.
+    Date(u64),
+    /// Nothing that can be read.
+    Nonsense,
 }
 
 /// How a target treats one event through all its attempts.
@@ -50,8 +69,36 @@ pub enum Mode {
     Refuses,
     /// 503 always.
     Broken,
-    /// 503 until told that it is healed.
-    Down,
+    /// 404 until told that it is healed.
+    Absent,
+    /// 400 until told that it is healed.
+    Wrong,
+    /// 400, after three seconds or a little more.
+    RefusesLate,
+    /// Never answers.
+    Stuck,
+    /// 200, after half a second or a little more.
+    Late,
+    /// Wants to be left alone for a second, twice.
+    Throttles,
+    /// Wants to be left alone until an instant, once.
+    ThrottlesByDate,
+    /// Wants to be left alone as good as for ever, once.
+    ThrottlesForEver,
+    /// Wants to be left alone for no time at all, once.
+    ThrottlesForNothing,
+    /// 503 with a wish for a second, once.
+    Asks,
+    /// 503 with a wish that cannot be read, once.
+    AsksNonsense,
+    /// 200 with a body that has no end.
+    Endless,
+    /// 503 with a body that has no end, once.
+    EndlessFailure,
+    /// More headers than anybody should read, once.
+    Floods,
+    /// Ten thousand interim answers, then 200.
+    Hints,
 }
 
 /// The modes of a target, each with its weight.
@@ -79,6 +126,31 @@ impl Mode {
         (Self::Broken, 2),
     ];
 
+    /// Every way to fail, to answer late and to ask for time, mostly behaving.
+    pub const TRYING: [(Self, u64); 21] = [
+        (Self::Fine, 60),
+        (Self::Slow, 5),
+        (Self::Late, 2),
+        (Self::Unavailable, 4),
+        (Self::Missing, 2),
+        (Self::Hangs, 2),
+        (Self::Drips, 1),
+        (Self::Resets, 2),
+        (Self::Babbles, 2),
+        (Self::Refuses, 2),
+        (Self::Broken, 2),
+        (Self::Throttles, 4),
+        (Self::ThrottlesByDate, 3),
+        (Self::ThrottlesForEver, 2),
+        (Self::ThrottlesForNothing, 2),
+        (Self::Asks, 3),
+        (Self::AsksNonsense, 2),
+        (Self::Endless, 2),
+        (Self::EndlessFailure, 2),
+        (Self::Floods, 1),
+        (Self::Hints, 1),
+    ];
+
     /// What happens to this attempt, so many milliseconds into the run.
     pub fn act(self, seed: u64, id: &str, attempt: u32, now_ms: u64, healed: bool) -> Act {
         let dice = draw(seed, &[id, &attempt.to_string()]);
@@ -98,7 +170,22 @@ impl Mode {
             Self::Flaps => failing((now_ms / 700).is_multiple_of(2)),
             Self::Refuses => Act::Answer(400, 0),
             Self::Broken => failing(true),
-            Self::Down => failing(!healed),
+            Self::Absent => Act::Answer(if healed { 200 } else { 404 }, 0),
+            Self::Wrong => Act::Answer(if healed { 200 } else { 400 }, 0),
+            Self::RefusesLate => Act::Answer(400, 3000 + dice % 500),
+            Self::Stuck => Act::Hang,
+            Self::Late => Act::Answer(200, 500 + dice % 150),
+            Self::Throttles if attempt <= 2 => Act::Ask(429, Wish::Seconds(1)),
+            Self::ThrottlesByDate => once(Act::Ask(429, Wish::Date(2))),
+            Self::ThrottlesForEver => once(Act::Ask(429, Wish::Seconds(1_000_000_000))),
+            Self::ThrottlesForNothing => once(Act::Ask(429, Wish::Seconds(0))),
+            Self::Asks => once(Act::Ask(503, Wish::Seconds(1))),
+            Self::AsksNonsense => once(Act::Ask(503, Wish::Nonsense)),
+            Self::Endless => Act::Endless(200),
+            Self::EndlessFailure => once(Act::Endless(503)),
+            Self::Floods => once(Act::Flood),
+            Self::Hints => Act::Hints,
+            Self::Throttles => failing(false),
         }
     }
 }
@@ -122,9 +209,9 @@ impl Script {
         Mode::Fine
     }
 
-    /// What happens to this attempt.
-    pub fn act(&self, id: &str, attempt: u32, now_ms: u64, healed: bool) -> (Mode, Act) {
-        let mode = self.mode(id);
+    /// What happens to this attempt, unless everything takes the same turn for now.
+    pub fn act(&self, turn: Option<Mode>, id: &str, attempt: u32, now_ms: u64, healed: bool) -> (Mode, Act) {
+        let mode = turn.unwrap_or_else(|| self.mode(id));
         (mode, mode.act(self.seed, id, attempt, now_ms, healed))
     }
 

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use crate::{
+    event::name,
     history::{Answer, Fault, Mono, Rec, fingerprint},
     recorder::Recorder,
-    script::{Act, Mode, Script},
+    script::{Act, Mode, Script, Wish},
     wire::{self, Message, unescape},
 };
 
@@ -36,9 +37,12 @@ pub struct Target {
 
 #[derive(Debug)]
 struct Shared {
+    /// The only Processor that may come here; empty for any.
     processor: String,
     script: Script,
     healed: AtomicBool,
+    /// How everything is treated for now, whatever the script says.
+    turn: Mutex<Option<Mode>>,
     acts: Mutex<BTreeMap<Mode, u64>>,
     recorder: Recorder,
 }
@@ -53,13 +57,37 @@ impl Target {
             acts: Mutex::new(script.faults()),
             script,
             healed: AtomicBool::new(false),
+            turn: Mutex::default(),
             recorder,
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self { port, shared, accepting })
     }
 
-    /// From now on [`Mode::Down`] answers.
+    /// Goes away for so long, connections and all, and comes back to the same port.
+    pub async fn leave(&mut self, away: Duration) -> Result<()> {
+        let recorder = self.shared.recorder.clone();
+        let from = recorder.now();
+        self.accepting.abort();
+        sleep(away).await;
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.context("come back as a target")?;
+        self.accepting = tokio::spawn(accept(listener, Arc::clone(&self.shared))).abort_handle();
+        let fault = Fault::Away(self.shared.processor.clone());
+        recorder.push_at(from, Rec::Fault { fault, until: recorder.now(), effect: 1 });
+        Ok(())
+    }
+
+    /// From now on everything is treated so, or as the script says.
+    pub fn turn(&self, mode: Option<Mode>) {
+        *self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// How many attempts met a fault so far.
+    pub fn faulted(&self) -> u64 {
+        self.shared.acts.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// From now on [`Mode::Absent`] and [`Mode::Wrong`] succeed.
     pub fn heal(&self) {
         self.shared.healed.store(true, Relaxed);
     }
@@ -114,7 +142,7 @@ async fn one(stream: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<b
         let mut acts = shared.acts.lock().unwrap_or_else(PoisonError::into_inner);
         *acts.entry(mode).or_default() += 1;
     }
-    let mut performance = Performance { stream, shared, attempt: received.attempt };
+    let mut performance = Performance { stream, shared, attempt: received.attempt, is_done: false };
     performance.perform(act).await
 }
 
@@ -136,29 +164,32 @@ impl Shared {
             complain("an attempt without its number, epoch or delivery");
             return None;
         };
-        if request.header("evhub-processor") != Some(&self.processor)
-            || request.header("evhub-generation").is_none()
-        {
+        let generation: Option<i64> = request.header("evhub-generation").and_then(|text| text.parse().ok());
+        let processor = request.header("evhub-processor").unwrap_or_default().to_owned();
+        if (processor != self.processor && !self.processor.is_empty()) || generation.is_none() {
             complain("an attempt of another Processor, or without a generation");
         }
         let attributes = attributes(request);
         let named = |name| attributes.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-        let Some(id) = named("id") else {
+        let (Some(id), Some(source)) = (named("id"), named("source")) else {
             complain("an attempt without an event");
             return None;
         };
+        let id = name(&source, &id);
         let hash = fingerprint(attributes.iter().map(|(n, v)| (n.as_str(), v.as_str())), &request.body);
-        let act = self.script.act(&id, number, began / 1_000_000, self.healed.load(Relaxed));
+        let turn = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let act = self.script.act(turn, &id, number, began / 1_000_000, self.healed.load(Relaxed));
         let attempt = self.recorder.id();
         self.recorder.push(Rec::Recv {
             attempt,
-            processor: self.processor.clone(),
+            processor,
             id,
             key: named("partitionkey"),
             hash,
             number,
             epoch,
             delivery: delivery.to_owned(),
+            generation: generation.unwrap_or_default(),
             began,
         });
         Some(Received { attempt, act })
@@ -178,6 +209,16 @@ struct Performance<'a> {
     stream: &'a mut BufReader<TcpStream>,
     shared: &'a Shared,
     attempt: u64,
+    is_done: bool,
+}
+
+impl Drop for Performance<'_> {
+    /// A target that goes away in the middle of an attempt cuts it off.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.done(Answer::Cut, self.shared.recorder.now());
+        }
+    }
 }
 
 impl Performance<'_> {
@@ -189,10 +230,8 @@ impl Performance<'_> {
                 let body = if matches!(status, 204) { "" } else { "x" };
                 let length =
                     if status == 204 { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-                let answer =
-                    if (200..300).contains(&status) { Answer::Success } else { Answer::Failure(status) };
-                self.send(format!("HTTP/1.1 {status} Scripted\r\n{length}\r\n{body}").as_bytes(), answer)
-                    .await?;
+                let whole = format!("HTTP/1.1 {status} Scripted\r\n{length}\r\n{body}");
+                self.send(whole.as_bytes(), judged(status)).await?;
                 Ok(true)
             }
             Act::Hang => self.outwait(&[]).await,
@@ -205,7 +244,46 @@ impl Performance<'_> {
             Act::Torn => {
                 self.reset(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123", Answer::Ambiguous).await
             }
+            Act::Ask(status, wish) => self.ask(status, wish).await,
+            Act::Endless(status) => {
+                let head = format!("HTTP/1.1 {status} Endless\r\ntransfer-encoding: chunked\r\n\r\n");
+                self.send(head.as_bytes(), judged(status)).await?;
+                self.pour(format!("1000\r\n{}\r\n", "x".repeat(0x1000)).as_bytes()).await;
+                Ok(false)
+            }
+            Act::Flood => {
+                self.send(b"HTTP/1.1 200 OK\r\n", Answer::Cut).await?;
+                self.pour(format!("x-flood: {}\r\n", "x".repeat(8000)).as_bytes()).await;
+                Ok(false)
+            }
+            Act::Hints => {
+                let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000);
+                self.stream.write_all(hints.as_bytes()).await?;
+                self.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Answer::Ambiguous).await?;
+                Ok(true)
+            }
         }
+    }
+
+    async fn ask(&mut self, status: u16, wish: Wish) -> io::Result<bool> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let (said, asked) = match wish {
+            Wish::Seconds(seconds) => (seconds.to_string(), Some(seconds.saturating_mul(1000))),
+            Wish::Date(seconds) => {
+                let at = now / 1000 + seconds;
+                (date(at), Some(at * 1000 - now))
+            }
+            Wish::Nonsense => ("soon".to_owned(), None),
+        };
+        let answer = asked.map_or(Answer::Failure(status), |asked| Answer::Asked(status, asked));
+        let head = format!("HTTP/1.1 {status} Later\r\nretry-after: {said}\r\ncontent-length: 0\r\n\r\n");
+        self.send(head.as_bytes(), answer).await?;
+        Ok(true)
+    }
+
+    /// Sends the same for ever, or until the hub hangs up.
+    async fn pour(&mut self, bytes: &[u8]) {
+        while self.stream.write_all(bytes).await.is_ok() {}
     }
 
     async fn send(&mut self, bytes: &[u8], answer: Answer) -> io::Result<()> {
@@ -250,7 +328,41 @@ impl Performance<'_> {
         Ok(false)
     }
 
-    fn done(&self, answer: Answer, from: Mono) {
+    fn done(&mut self, answer: Answer, from: Mono) {
+        self.is_done = true;
         self.shared.recorder.push(Rec::Done { attempt: self.attempt, answer, from });
+    }
+}
+
+fn judged(status: u16) -> Answer {
+    if (200..300).contains(&status) { Answer::Success } else { Answer::Failure(status) }
+}
+
+/// Seconds since the Unix epoch as HTTP writes an instant.
+fn date(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
+    // Days to a date, by counting from a first of March: the day that a leap year adds is then a year's last.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let names = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+    let year = era * 400 + year + u64::from(month >= 10);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{weekday}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", names[month as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn instants_are_written_as_http_does() {
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(date(1_798_761_599), "Thu, 31 Dec 2026 23:59:59 GMT");
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 
 use crate::{
+    event::name,
     history::{Rec, fingerprint},
     recorder::Recorder,
     wire,
@@ -58,6 +59,10 @@ pub struct Status {
     pub in_flight: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Which generation of it runs.
+    pub generation: i64,
+    /// Whether its author, or an exhausted event, has suspended it.
+    pub suspended: bool,
 }
 
 impl Status {
@@ -107,7 +112,51 @@ impl Reader<'_> {
             parked: number("parked").context("a status without parked")?,
             in_flight: number("inFlight").context("a status without inFlight")?,
             dead: number("deadLettered").unwrap_or(0),
+            generation: body.get("generation").and_then(Value::as_i64).unwrap_or_default(),
+            suspended: body
+                .get("suspended")
+                .and_then(Value::as_bool)
+                .context("a status without suspended")?,
         })
+    }
+
+    /// What a Processor says of itself, written down when it is ready.
+    pub async fn ready(&self, processor: &str) -> Result<Option<Status>> {
+        let status = self.status(processor).await?;
+        let Status { ready, generation, suspended, .. } = status;
+        if ready {
+            self.recorder.push(Rec::Running { processor: processor.to_owned(), generation, suspended });
+        }
+        Ok(Some(status).filter(|status| status.ready))
+    }
+
+    /// Whether a Processor is not there.
+    pub async fn is_gone(&self, processor: &str) -> Result<bool> {
+        let path = resource("processors", processor)?;
+        let answer = wire::get(self.api, &path, Duration::from_secs(10)).await.context("ask for it")?;
+        Ok(answer.status() == Some(404))
+    }
+
+    /// Lets a Processor go on that an exhausted event has suspended.
+    pub async fn resume(&self, processor: &str) -> Result<()> {
+        let path = format!("{}/resume", resource("processors", processor)?);
+        self.post(&path, "").await.map(drop)
+    }
+
+    /// Has all dead letters of a Processor delivered again; says how many.
+    pub async fn redrive(&self, processor: &str) -> Result<u64> {
+        let path = format!("{}/replays", resource("processors", processor)?);
+        let answer = self.post(&path, r#"{"from": "Dead"}"#).await?;
+        number(&answer.json().context("an answer that is no JSON")?, "matched")
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Result<wire::Message> {
+        let request = wire::request("POST", path, &[("content-type", "application/json")], body.as_bytes());
+        let mut connection = wire::Connection::open(self.api).await.context("connect to the api")?;
+        let answer = connection.exchange(&request).await.with_context(|| format!("post {path}"))?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        ensure!(answer.status().is_some_and(|s| s < 300), "{path}: {} {text}", answer.first);
+        Ok(answer)
     }
 
     /// Waits until a status is as wished; the last one seen when the time is over.
@@ -178,11 +227,12 @@ fn record(producer: &str, item: &RawValue) -> Result<Rec> {
         (Some(raw), None) => as_text(raw).context("data that is neither JSON nor text")?.into_bytes(),
     };
     let mut attributes = Vec::new();
-    for (name, raw) in item.event.iter().filter(|(name, _)| !matches!(name.as_str(), "data" | "data_base64"))
-    {
-        attributes.push((name.as_str(), as_text(raw.get()).context("an attribute that is no text")?));
+    let named = |name: &str| !matches!(name, "data" | "data_base64");
+    for (attribute, raw) in item.event.iter().filter(|(attribute, _)| named(attribute)) {
+        attributes.push((attribute.as_str(), as_text(raw.get()).context("an attribute that is no text")?));
     }
     let id = said("id").and_then(as_text).context("an event without an id")?;
+    let id = name(&said("source").and_then(as_text).context("an event without a source")?, &id);
     let hash = fingerprint(attributes.iter().map(|(name, value)| (*name, value.as_str())), &data);
     let Item { partition, offset, key, .. } = item;
     Ok(Rec::Log { producer: producer.to_owned(), partition, offset, id, key, hash })
@@ -211,7 +261,7 @@ fn letter(processor: &str, whole: &Value) -> Result<Rec> {
         processor: processor.to_owned(),
         partition: small(whole, "partition")?,
         offset: number(whole, "offset")?,
-        id: text(whole, "eventId")?.to_owned(),
+        id: name(text(whole, "source")?, text(whole, "eventId")?),
         key: whole.get("key").and_then(Value::as_str).map(str::to_owned),
         hash: fingerprint(attributes, &data),
         attempts,

@@ -28,11 +28,11 @@ proptest! {
 
     #[test]
     fn a_seed_decides_everything(seed: u64, n in 0u64..1000) {
-        let (one, two) = (Event::new(seed, "c1", n, None), Event::new(seed, "c1", n, None));
+        let (one, two) = (Event::new(seed, "c1", n, None, true), Event::new(seed, "c1", n, None, true));
         prop_assert_eq!(one.request("/"), two.request("/"));
-        prop_assert_ne!(one.hash(), Event::new(seed, "c1", n + 1, None).hash());
+        prop_assert_ne!(one.hash(), Event::new(seed, "c1", n + 1, None, true).hash());
         let script = Script::new(&Mode::MIXED, seed);
-        prop_assert_eq!(script.act(&one.id, 1, 0, false), script.act(&one.id, 1, 0, false));
+        prop_assert_eq!(script.act(None, &one.id, 1, 0, false), script.act(None, &one.id, 1, 0, false));
         let blows = || schedule(seed, &[Kind::Kill, Kind::Pause], 5, (10, 20), (0, 1));
         prop_assert_eq!(blows(), blows());
     }
@@ -62,7 +62,7 @@ async fn attempt(mode: Mode, number: u32) -> (Option<u16>, Vec<Rec>, Vec<String>
     let target = Target::start("shop/billing", Script::new(&[(mode, 1)], 1), recorder.clone())
         .await
         .expect("a port is free");
-    let event = Event::new(1, "c", 1, Some("k".into()));
+    let event = Event::new(1, "c", 1, Some("k".into()), true);
     let ours = format!(
         "evhub-attempt: {number}\r\nevhub-epoch: 7\r\nevhub-delivery: d\r\nevhub-processor: shop/billing\r\n\
          evhub-generation: 1\r\nhost: x\r\n"
@@ -99,7 +99,7 @@ async fn a_target_writes_down_what_it_did() {
         let (got, recs, complaints) = attempt(mode, number).await;
         assert_eq!(complaints, Vec::<String>::new());
         assert_eq!(got.map(drop), status, "{mode:?}");
-        let event = Event::new(1, "c", 1, Some("k".into()));
+        let event = Event::new(1, "c", 1, Some("k".into()), true);
         let arrived = recs.iter().any(|rec| {
             matches!(rec, Rec::Recv { id, key: Some(key), hash, number: n, epoch: 7, .. }
                 if *id == event.id && key == "k" && *hash == event.hash() && *n == number)

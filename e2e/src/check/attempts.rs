@@ -29,7 +29,6 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
                 }
             }
         }
-        found.extend(rule.too_many(attempts));
     }
     found.extend(repeats.iter().filter_map(|(change, repeated)| over_bound(index, change, repeated)));
     found.extend(delivery_keys(index));
@@ -51,7 +50,8 @@ impl<'a> Rule<'a, '_> {
     /// The first number is one, unless a pause lay between the publish and it.
     fn begins(&self, first: &Attempt<'_>) -> Option<Anomaly> {
         let published = self.published.get(first.id).copied().unwrap_or(first.recv);
-        let right = first.number == 1 || (first.number > 1 && self.index.paused(published, first.recv));
+        let right = first.number == 1
+            || (first.number > 1 && self.index.unseen(first.processor, published, first.recv));
         let text = format!("the first attempt at {} has number {}", first.id, first.number);
         (!right).then(|| anomaly(Class::WrongNumber, text, first.entries()))
     }
@@ -85,7 +85,7 @@ impl<'a> Rule<'a, '_> {
             return Err((Class::RepeatAfterSuccess, "it had been delivered"));
         }
         // While the hub stands still, an attempt may time out before it is sent.
-        let unseen = self.index.paused(before.recv, next.recv);
+        let unseen = self.index.unseen(next.processor, before.recv, next.recv);
         if next.number == before.number + 1 || (unseen && next.number > before.number) {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl<'a> Rule<'a, '_> {
             let partition = end.is_none().then(|| self.partition(next)).flatten();
             return Ok(Some((before.processor, partition, moment)));
         }
-        let unseen = self.index.paused(before.recv, next.recv) && next.number > before.number;
+        let unseen = self.index.unseen(next.processor, before.recv, next.recv) && next.number > before.number;
         if next.number != before.number + 1 && !unseen {
             return Err((Class::WrongNumber, "a new owner goes on with the last number or the next"));
         }
@@ -147,13 +147,6 @@ impl<'a> Rule<'a, '_> {
 
     fn partition(&self, attempt: &Attempt<'_>) -> Option<u32> {
         self.index.places.get(attempt.id).map(|(_, partition, _)| *partition)
-    }
-
-    fn too_many(&self, attempts: &[&Attempt<'_>]) -> Option<Anomaly> {
-        let last = attempts.iter().max_by_key(|attempt| attempt.number)?;
-        let most = self.index.model.processor(last.processor)?.max_attempts;
-        let text = format!("{} had attempt {} of {most} in {}", last.id, last.number, last.processor);
-        (last.number > most).then(|| anomaly(Class::TooManyAttempts, text, last.entries()))
     }
 
     fn slice(&self, before: &Attempt<'a>, next: &Attempt<'a>) -> Vec<&'a crate::history::Entry> {

@@ -1,13 +1,20 @@
 //! C-07: every record that a Processor wants was delivered to it or is its dead letter, with a reason that is true.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     Anomaly, Class, Verdict,
     index::{Attempt, Dead, Index, Row, anomaly},
+    retry_policy::{asked, counted},
     timing::Ending,
 };
-use crate::{history::Answer, model::Processor};
+use crate::{
+    history::Answer,
+    model::{Processor, Start},
+};
 
 type Deliveries<'a, 'i> = BTreeMap<(&'a str, &'a str), Vec<&'i Attempt<'a>>>;
 
@@ -29,6 +36,10 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
         {
             let attempts = deliveries.get(&(processor.name.as_str(), row.id)).map_or(&[][..], Vec::as_slice);
             let dead = dead.get(&(row.partition, row.offset)).copied();
+            if processor.start == Start::Ready && attempts.is_empty() && dead.is_none() {
+                // What it had to be sent, C-15 says.
+                continue;
+            }
             found.extend(end_of(index, processor, row, attempts, dead));
         }
         found.extend(stray_letters(index, processor, &deliveries));
@@ -98,12 +109,18 @@ fn wrong_letter(
         return spurious(format!("{} died in {} although it was delivered", dead.id, processor.name));
     }
     let status = match last.done {
-        Some((Answer::Failure(status), ..)) => Some(status),
+        Some((Answer::Failure(status) | Answer::Asked(status, _), ..)) => Some(status),
         _ => None,
     };
     let retryable = status.is_none_or(Processor::retries);
+    let (fewest, most) = counted(attempts, dead.attempts);
     let true_story = match dead.reason {
-        "MAX_ATTEMPTS" => dead.attempts == processor.max_attempts,
+        "MAX_ATTEMPTS" => (fewest..=most).contains(&processor.retry.max_attempts),
+        "MAX_AGE" => {
+            let (_, wait) = processor.retry.band(most, asked(last));
+            let age = Duration::from_nanos(index.over(last).saturating_sub(attempts[0].began));
+            attempts[0].number > 1 || age + wait + index.model.slack.margin > processor.retry.max_age
+        }
         "NOT_RETRYABLE" => !retryable,
         _ => false,
     };

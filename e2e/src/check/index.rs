@@ -41,6 +41,7 @@ pub(super) struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) epoch: u64,
     pub(super) delivery: &'a str,
+    pub(super) generation: i64,
     pub(super) began: Mono,
     pub(super) recv: Mono,
     /// The answer, when it began to leave, and when it had left.
@@ -70,6 +71,15 @@ pub(super) struct Window<'a> {
     pub(super) entry: &'a Entry,
 }
 
+/// What the hub said of a Processor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It runs this generation; whether suspended.
+    Running(i64, bool),
+    /// It is not there.
+    Gone,
+}
+
 /// The whole history, arranged.
 pub(super) struct Index<'a> {
     pub(super) model: &'a Model,
@@ -87,6 +97,12 @@ pub(super) struct Index<'a> {
     /// Ends of processes, in order.
     pub(super) ends: Vec<Window<'a>>,
     pub(super) pauses: Vec<Window<'a>>,
+    /// When nobody listened at a Processor's target.
+    pub(super) aways: Vec<(&'a str, Window<'a>)>,
+    /// When a Processor's target treated everything badly.
+    pub(super) troubles: Vec<(&'a str, Window<'a>)>,
+    /// What the hub said of its Processors, in order.
+    pub(super) told: Vec<(Mono, &'a str, Told, &'a Entry)>,
     pub(super) scanned: bool,
     pub(super) left: Vec<(&'a str, u64, &'a Entry)>,
 }
@@ -104,6 +120,9 @@ impl<'a> Index<'a> {
             commits: Vec::new(),
             ends: Vec::new(),
             pauses: Vec::new(),
+            aways: Vec::new(),
+            troubles: Vec::new(),
+            told: Vec::new(),
             scanned: false,
             left: Vec::new(),
         };
@@ -112,6 +131,7 @@ impl<'a> Index<'a> {
         }
         index.ends.sort_by_key(|window| window.from);
         index.commits.sort_unstable();
+        index.told.sort_by_key(|(at, ..)| *at);
         index
     }
 
@@ -144,12 +164,18 @@ impl<'a> Index<'a> {
                 match fault {
                     Fault::Kill | Fault::CleanStop => self.ends.push(window),
                     Fault::Pause => self.pauses.push(window),
+                    Fault::Away(processor) => self.aways.push((processor, window)),
+                    Fault::Trouble(processor) => self.troubles.push((processor, window)),
                     Fault::Other(_) => {}
                 }
             }
             Rec::Commit { processor, partition, offset } => {
                 self.commits.push((entry.at, processor, *partition, *offset));
             }
+            Rec::Running { processor, generation, suspended } => {
+                self.told.push((entry.at, processor, Told::Running(*generation, *suspended), entry));
+            }
+            Rec::Gone { processor } => self.told.push((entry.at, processor, Told::Gone, entry)),
             Rec::Scanned { .. } => self.scanned = true,
             Rec::Left { processor, pending } => self.left.push((processor, *pending, entry)),
             Rec::Invoke { .. } | Rec::Complete { .. } | Rec::Recv { .. } | Rec::Done { .. } => {}
@@ -263,7 +289,9 @@ fn attempts(history: &History) -> Vec<Attempt<'_>> {
 }
 
 fn attempt<'a>(entry: &'a Entry, ends: &HashMap<u64, &'a Entry>) -> Option<Attempt<'a>> {
-    let Rec::Recv { attempt, processor, id, key, hash, number, epoch, delivery, began } = &entry.rec else {
+    let Rec::Recv { attempt, processor, id, key, hash, number, epoch, delivery, generation, began } =
+        &entry.rec
+    else {
         return None;
     };
     let end = ends.get(attempt).copied();
@@ -279,6 +307,7 @@ fn attempt<'a>(entry: &'a Entry, ends: &HashMap<u64, &'a Entry>) -> Option<Attem
         number: *number,
         epoch: *epoch,
         delivery,
+        generation: *generation,
         began: *began,
         recv: entry.at,
         done,

@@ -1,4 +1,7 @@
-//! C-08: attempts of one key follow the log, and only a new owner may go back, never below what was committed.
+//! C-08: attempts of one lane follow the log, and only a new owner may go back, never below what was committed.
+//!
+//! A lane is a key, or a partition, as the Processor's order says. Where only first attempts are in order, all others are
+//! left out, and a record lets the next one pass as soon as its first attempt has ended.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,14 +12,14 @@ use super::{
 };
 use crate::{
     history::{Answer, Mono},
-    model::Processor,
+    model::{Order, Processor, Start},
 };
 
 pub(super) fn check(index: &Index<'_>) -> Verdict {
     if !index.scanned {
         return Verdict::Unknown("the log was not read".to_owned());
     }
-    let ordered = index.model.processors.iter().filter(|processor| processor.ordered);
+    let ordered = index.model.processors.iter().filter(|processor| processor.order != Order::None);
     Verdict::of(ordered.flat_map(|processor| of_processor(index, processor)).collect())
 }
 
@@ -24,12 +27,15 @@ fn of_processor(index: &Index<'_>, processor: &Processor) -> Vec<Anomaly> {
     let mut lanes: BTreeMap<(u32, &str), Vec<&Row<'_>>> = BTreeMap::new();
     for row in index.log.values().filter(|row| row.producer == processor.producer && processor.wants(row.id))
     {
-        if let Some(key) = row.key {
+        let key = if processor.order == Order::Partition { Some("all") } else { row.key };
+        if let Some(key) = key {
             lanes.entry((row.partition, key)).or_default().push(row);
         }
     }
+    let firsts = processor.order == Order::KeyFirstAttempt;
     let mut attempts: HashMap<&str, Vec<&Attempt<'_>>> = HashMap::new();
-    for attempt in index.attempts.iter().filter(|attempt| attempt.processor == processor.name) {
+    let mine = index.attempts.iter().filter(|attempt| attempt.processor == processor.name);
+    for attempt in mine.filter(|attempt| !firsts || attempt.number == 1) {
         attempts.entry(attempt.id).or_default().push(attempt);
     }
     let dead: HashMap<_, _> = index
@@ -40,8 +46,10 @@ fn of_processor(index: &Index<'_>, processor: &Processor) -> Vec<Anomaly> {
         .collect();
     let mut found = Vec::new();
     for ((partition, key), rows) in lanes {
+        let before_it = |row: &&&Row<'_>| processor.start == Start::Ready && !attempts.contains_key(row.id);
         let records = rows
             .iter()
+            .skip_while(before_it)
             .map(|row| Record {
                 offset: row.offset,
                 attempts: attempts.get(row.id).cloned().unwrap_or_default(),
@@ -54,7 +62,7 @@ fn of_processor(index: &Index<'_>, processor: &Processor) -> Vec<Anomaly> {
             .filter(|(_, name, at, _)| *name == processor.name && *at == partition)
             .map(|(at, _, _, offset)| (*at, *offset))
             .collect();
-        let lane = Lane { index, name: &processor.name, key, records, commits };
+        let lane = Lane { index, name: &processor.name, key, firsts, records, commits };
         found.extend(lane.walk());
     }
     found
@@ -67,11 +75,13 @@ struct Record<'a, 'i> {
     dead: Option<&'i Dead<'a>>,
 }
 
-/// One key of one Processor.
+/// One lane of one Processor.
 struct Lane<'a, 'i> {
     index: &'i Index<'a>,
     name: &'i str,
     key: &'i str,
+    /// Whether only first attempts are in order.
+    firsts: bool,
     records: Vec<Record<'a, 'i>>,
     /// When an offset was seen committed.
     commits: Vec<(Mono, u64)>,
@@ -140,7 +150,6 @@ impl<'a, 'i> Lane<'a, 'i> {
         } else if i == now.at {
             match self.index.ending(now.last) {
                 Ending::Success => Err(Class::RetryAfterSuccess),
-                _ if self.under_way(now.last, attempt.began) => Err(Class::Overlap),
                 _ => Ok(()),
             }
         } else if i == now.at + 1 {
@@ -152,19 +161,17 @@ impl<'a, 'i> Lane<'a, 'i> {
         }
     }
 
-    /// Whether an attempt can neither have been answered nor have timed out by then.
-    fn under_way(&self, attempt: &Attempt<'_>, by: Mono) -> bool {
-        attempt.answered().is_none_or(|from| from > by) && !self.index.expired(attempt, by)
-    }
-
     /// Whether a record had its end by then.
     fn terminal(&self, record: &Record<'_, '_>, by: Mono) -> bool {
         let delivered = |attempt: &&Attempt<'_>| matches!(attempt.done, Some((Answer::Success | Answer::Ambiguous, from, _)) if from <= by);
         let died = |dead: &Dead<'_>| {
             let mut last = record.attempts.iter().filter(|attempt| attempt.number == dead.attempts);
-            last.any(|attempt| attempt.recv < by && !self.under_way(attempt, by))
+            last.any(|attempt| attempt.recv < by && !self.index.under_way(attempt, by))
         };
-        record.attempts.iter().any(delivered) || record.dead.is_some_and(died)
+        let tried = |attempt: &&Attempt<'_>| attempt.recv < by && !self.index.under_way(attempt, by);
+        record.attempts.iter().any(delivered)
+            || record.dead.is_some_and(died)
+            || (self.firsts && record.attempts.iter().any(tried))
     }
 
     /// How many leading records had ended and were committed by then. One that ever failed may live on in `.state`,

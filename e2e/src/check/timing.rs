@@ -21,7 +21,7 @@ impl<'a> Index<'a> {
         match attempt.done {
             Some((Answer::Success, _, done)) if !self.late(attempt, done) => Ending::Success,
             Some((Answer::Success | Answer::Ambiguous, ..)) => Ending::Either,
-            Some((Answer::Failure(_) | Answer::Cut, ..)) => Ending::Failure,
+            Some((Answer::Failure(_) | Answer::Asked(..) | Answer::Cut, ..)) => Ending::Failure,
             Some((Answer::PeerGone, ..)) | None => Ending::Unanswered,
         }
     }
@@ -52,6 +52,25 @@ impl<'a> Index<'a> {
     /// Whether the hub stood still at some time between these.
     pub(super) fn paused(&self, from: Mono, until: Mono) -> bool {
         self.pauses.iter().any(|pause| pause.from <= until && pause.until >= from)
+    }
+
+    /// Whether an attempt of this Processor between these may have ended before its target saw it: the hub stood still, or
+    /// nobody listened.
+    pub(super) fn unseen(&self, processor: &str, from: Mono, until: Mono) -> bool {
+        let away = |(name, window): &(&str, Window<'_>)| {
+            *name == processor && window.from <= until && window.until >= from
+        };
+        self.paused(from, until) || self.aways.iter().any(away)
+    }
+
+    /// Whether an attempt can neither have been answered nor have timed out by then.
+    pub(super) fn under_way(&self, attempt: &Attempt<'_>, by: Mono) -> bool {
+        attempt.answered().is_none_or(|from| from > by) && !self.expired(attempt, by)
+    }
+
+    /// The earliest instant at which an attempt may have been over for the hub, as far as that is known.
+    pub(super) fn over(&self, attempt: &Attempt<'_>) -> Mono {
+        attempt.done.map_or(Mono::MAX, |(_, from, _)| from).min(self.deadline(attempt))
     }
 
     /// How long the hub stood still between these.

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use evhub_e2e::{
     history::{Outcome, Rec},
+    plan::PRODUCER,
     publisher::{Clients, Load},
-    run::{PRODUCER, Run, Scenario},
+    run::{Run, Scenario},
     trace::prove,
 };
 use tokio::time::sleep;
@@ -47,7 +48,14 @@ async fn traced(scenario: Scenario) -> Result<(String, String, usize)> {
     run.site.before.push(file.display().to_string());
     let mut hub = run.site.first_start().await?;
     for (clients, numbers) in [(1, 0..30), (8, 100..120)] {
-        let load = Load { producer: PRODUCER.to_owned(), clients, keys: 64, rest: Duration::ZERO, numbers };
+        let load = Load {
+            producer: PRODUCER.to_owned(),
+            clients,
+            keys: 64,
+            rest: Duration::ZERO,
+            numbers,
+            alike: false,
+        };
         Clients::start(&load, run.site.ports.http, run.scenario.seed, &run.recorder).finish().await;
     }
     ensure!(hub.stop().await?, "the hub did not end well:\n{}", run.site.log_end());

@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use evhub_e2e::{
     check::gate::{Figures, Gate},
     history::{Fault, Outcome, Rec},
+    model::Order,
+    plan::Plan,
     recorder::Recorder,
-    run::{Plan, Run, Scenario},
+    run::{Run, Scenario},
     script::Mode,
 };
 use tempfile::TempDir;
@@ -32,6 +34,40 @@ fn e2e_full_disk() -> Result<()> {
     let figures = in_turn(fill_and_free(scenario))?;
     assert!(figures.rejected >= 40, "only {} were refused", figures.rejected);
     Ok(())
+}
+
+#[test]
+fn e2e_dead_letters_wait_for_the_disk() -> Result<()> {
+    let mut scenario = Scenario::new("e2e_dead_letters_wait_for_the_disk");
+    let timeout = Duration::from_secs(20);
+    scenario.processors =
+        vec![Plan { order: Order::None, timeout, ..Plan::new("billing", &[(Mode::RefusesLate, 1)]) }];
+    scenario.load.clients = 4;
+    scenario.load.numbers = 0..10;
+    scenario.load.rest = Duration::ZERO;
+    scenario.gate = Gate { acked: 40, dead: 40, faults: 2, ..Gate::default() };
+    in_turn(refused_on_a_full_disk(scenario))?;
+    Ok(())
+}
+
+/// Every event is under way when the disk fills, and is refused for good while it is full.
+async fn refused_on_a_full_disk(scenario: Scenario) -> Result<Figures> {
+    let mut run = Run::prepare(scenario).await?;
+    let disk = Disk::mount()?;
+    run.site.data = disk.0.path().join("data");
+    let hub = run.site.first_start().await?;
+    let from = run.recorder.now();
+    run.clients().finish().await;
+    run.seen("attempts", 40, |rec| matches!(rec, Rec::Recv { .. })).await?;
+    let ballast = disk.fill()?;
+    run.seen("refusals", 40, |rec| matches!(rec, Rec::Done { .. })).await?;
+    sleep(Duration::from_millis(500)).await;
+    let status = run.reader().status("shop/billing").await?;
+    ensure!(status.dead < 40 && status.pending() > 0, "nothing waits for the disk: {status:?}");
+    let fault = Fault::Other("a disk without room for dead letters".to_owned());
+    run.recorder.push_at(from, Rec::Fault { fault, until: run.recorder.now(), effect: 40 - status.dead });
+    fs::remove_file(ballast).context("free the disk")?;
+    run.conclude(hub).await
 }
 
 /// The disk fills and empties while the hub runs; then the hub is killed on a full disk and starts on one with room.

@@ -6,7 +6,8 @@ use anyhow::Result;
 use evhub_e2e::{
     check::gate::Gate,
     nemesis::{Kind, schedule},
-    run::{Plan, Scenario},
+    plan::Plan,
+    run::Scenario,
     script::Mode,
 };
 
@@ -23,7 +24,7 @@ fn e2e_hot_keys() -> Result<()> {
     scenario.load.numbers = 0..250;
     scenario.blows = schedule(scenario.seed, &[Kind::Kill, Kind::KillAtBirth], 6, (300, 900), (0, 100));
     scenario.gate =
-        Gate { acked: 500, unknown: 1, changes: 6, repeats: 5, recovered: 10, dead: 3, faults: 12 };
+        Gate { acked: 300, unknown: 1, changes: 6, repeats: 5, recovered: 10, dead: 3, faults: 12 };
     in_turn(scenario.run())?;
     Ok(())
 }

@@ -3,8 +3,10 @@
 use anyhow::Result;
 use evhub_e2e::{
     check::gate::Gate,
+    model::Order,
     nemesis::{Kind, schedule},
-    run::{Plan, Scenario},
+    plan::Plan,
+    run::Scenario,
     script::Mode,
 };
 
@@ -13,8 +15,10 @@ use crate::in_turn;
 #[test]
 fn e2e_kill() -> Result<()> {
     let mut scenario = Scenario::new("e2e_kill");
-    scenario.processors =
-        vec![Plan::new("billing", &Mode::MIXED), Plan { ordered: false, ..Plan::new("audit", &Mode::MIXED) }];
+    scenario.processors = vec![
+        Plan::new("billing", &Mode::MIXED),
+        Plan { order: Order::None, ..Plan::new("audit", &Mode::MIXED) },
+    ];
     scenario.blows =
         schedule(scenario.seed, &[Kind::Kill, Kind::Kill, Kind::KillAtBirth], 9, (400, 1600), (0, 400));
     scenario.gate =

@@ -6,8 +6,10 @@ use anyhow::{Result, ensure};
 use evhub_e2e::{
     check::gate::{Figures, Gate},
     history::Rec,
+    model::Retry,
     nemesis::{Blow, Kind, strike},
-    run::{Plan, Run, Scenario},
+    plan::Plan,
+    run::{Run, Scenario},
     script::Mode,
 };
 use tokio::time::sleep;
@@ -17,11 +19,16 @@ use crate::in_turn;
 const CLIENTS: usize = 4;
 const EACH: usize = 10;
 const EVENTS: usize = CLIENTS * EACH;
+/// How long everything rests between two attempts.
+const REST: Duration = Duration::from_millis(2500);
 
 #[test]
 fn e2e_parked_survives() -> Result<()> {
     let mut scenario = Scenario::new("e2e_parked_survives");
-    scenario.processors = vec![Plan { waits: (2500, 2500), ..Plan::new("billing", &[(Mode::Down, 1)]) }];
+    scenario.processors = vec![Plan {
+        retry: Retry { initial: REST, max: REST, ..Retry::default() },
+        ..Plan::new("billing", &[(Mode::Absent, 1)])
+    }];
     scenario.load.clients = CLIENTS;
     scenario.load.numbers = 0..EACH as u64;
     // Enough keys that hardly two events share one, so that each is attempted at once.

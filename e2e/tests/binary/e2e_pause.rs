@@ -4,7 +4,8 @@ use anyhow::Result;
 use evhub_e2e::{
     check::gate::Gate,
     nemesis::{Kind, schedule},
-    run::{Plan, Scenario},
+    plan::Plan,
+    run::Scenario,
     script::Mode,
 };
 

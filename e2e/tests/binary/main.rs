@@ -6,10 +6,18 @@ mod e2e_clean_stop;
 mod e2e_fsync;
 mod e2e_full_disk;
 mod e2e_hot_keys;
+mod e2e_isolation;
 mod e2e_kill;
+mod e2e_live_edits;
+mod e2e_memory;
+mod e2e_orders;
 mod e2e_parked_survives;
 mod e2e_pause;
-mod e2e_two_processors;
+mod e2e_ready_means_listening;
+mod e2e_redrive;
+mod e2e_retry_policy;
+mod e2e_suspend;
+mod e2e_target_away;
 
 use std::{
     future::Future,

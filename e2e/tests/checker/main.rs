@@ -3,10 +3,14 @@
 
 #![allow(missing_docs, unreachable_pub)]
 
+mod freshness;
 mod gate;
 mod histories;
+mod isolation;
 mod order;
+mod policy;
 mod random;
 mod reference;
 mod repeats;
+mod serial;
 mod story;

@@ -3,9 +3,10 @@
 use evhub_e2e::{
     check::Class,
     history::{
-        Answer::{Failure, PeerGone, Success},
+        Answer::{Failure, Success},
         Fault, Rec,
     },
+    model::Order,
 };
 
 use crate::story::Story;
@@ -190,22 +191,38 @@ fn a_success_right_after_a_pause_may_have_begun_before_it() {
     }
 }
 
-#[test]
-fn overlap() {
-    let mut story = three();
-    let attempt = story.recv(10, "a-1", "k", 1, 1);
-    story.attempt(100, "a-1", 2, 1, Success);
-    story.push(300, Rec::Done { attempt, answer: PeerGone, from: 300_000_000 });
-    story.attempt(400, "a-2", 1, 1, Success).attempt(420, "a-3", 1, 1, Success);
-    story.shows_only(Class::Overlap);
+/// Two records of different keys in one partition.
+fn two() -> Story {
+    let mut story = Story::default();
+    story.event(0, "a-1", "j", 0).event(2, "a-2", "k", 1);
+    story
 }
 
 #[test]
-fn a_retry_after_the_time_out_does_not_overlap() {
+fn a_partition_in_order() {
+    let mut story = two();
+    story.model.processors[0].order = Order::Partition;
+    let mut near = story.clone();
+    story.attempt(10, "a-2", 1, 1, Success).attempt(20, "a-1", 1, 1, Success);
+    story.shows(Class::Gap);
+    near.attempt(10, "a-1", 1, 1, Success).attempt(20, "a-2", 1, 1, Success);
+    near.is_valid();
+    let mut by_key = two();
+    by_key.attempt(10, "a-2", 1, 1, Success).attempt(20, "a-1", 1, 1, Success);
+    by_key.is_valid();
+}
+
+#[test]
+fn first_attempts_in_order() {
     let mut story = three();
-    let attempt = story.recv(10, "a-1", "k", 1, 1);
-    story.push(1020, Rec::Done { attempt, answer: PeerGone, from: 1_020_000_000 });
-    story.attempt(1100, "a-1", 2, 1, Success);
-    story.attempt(1400, "a-2", 1, 1, Success).attempt(1420, "a-3", 1, 1, Success);
-    story.is_valid();
+    story.model.processors[0].order = Order::KeyFirstAttempt;
+    let mut near = story.clone();
+    story.attempt(10, "a-2", 1, 1, Success).attempt(20, "a-1", 1, 1, Success);
+    story.attempt(30, "a-3", 1, 1, Success);
+    story.shows(Class::Gap);
+    near.attempt(10, "a-1", 1, 1, Failure(500)).attempt(20, "a-2", 1, 1, Success);
+    near.attempt(38, "a-1", 2, 1, Success).attempt(50, "a-3", 1, 1, Success);
+    near.is_valid();
+    near.model.processors[0].order = Order::Key;
+    near.shows(Class::Reorder);
 }

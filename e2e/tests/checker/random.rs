@@ -17,7 +17,7 @@ type Entries = Vec<Entry>;
 /// A way to spoil a history. Each says which class must be found, or `None` where this history offers no place for it.
 type Corruption = fn(&mut Entries, usize) -> Option<Class>;
 
-const CORRUPTIONS: [(&str, Corruption); 13] = [
+const CORRUPTIONS: [(&str, Corruption); 20] = [
     ("drop a record", drop_record),
     ("drop a delivery", drop_delivery),
     ("drop a dead letter", drop_letter),
@@ -31,6 +31,13 @@ const CORRUPTIONS: [(&str, Corruption); 13] = [
     ("repeat an old attempt", repeat_old),
     ("shift a number", shift_number),
     ("let a rejected event appear", appear),
+    ("hurry a retry", hurry),
+    ("delay a retry", dawdle),
+    ("make one attempt more", one_more),
+    ("let an answer take longer", linger),
+    ("attempt by an old generation", be_stale),
+    ("attempt while suspended", be_deaf),
+    ("attempt after removal", be_undead),
 ];
 
 proptest! {
@@ -290,4 +297,133 @@ fn appear(entries: &mut Entries, place: usize) -> Option<Class> {
         *outcome = Outcome::Rejected("FULL".into());
     }
     Some(Class::AbortedWrite)
+}
+
+/// The last retries whose predecessor was answered by the same owner: its answer's begin, and the attempt.
+fn retries(entries: &[Entry]) -> Vec<(u64, u64)> {
+    let mut retries = Vec::new();
+    for entry in entries {
+        let Rec::Recv { attempt, id, number, epoch, .. } = &entry.rec else { continue };
+        let before = entries.iter().find_map(|other| match &other.rec {
+            Rec::Recv { attempt, id: i, number: n, epoch: e, .. }
+                if i == id && n + 1 == *number && e == epoch =>
+            {
+                Some(*attempt)
+            }
+            _ => None,
+        });
+        let answered = entries.iter().find_map(|other| match &other.rec {
+            Rec::Done { attempt: a, answer: Answer::Failure(_) | Answer::Cut, from }
+                if Some(*a) == before =>
+            {
+                Some(*from)
+            }
+            _ => None,
+        });
+        let goes_on = |other: &Entry| matches!(&other.rec, Rec::Recv { id: i, number: n, epoch: e, .. } if i == id && (n > number || e > epoch));
+        retries.extend(answered.filter(|_| !entries.iter().any(goes_on)).map(|from| (from, *attempt)));
+    }
+    retries
+}
+
+/// Moves an attempt, and its answer with it.
+fn shift(entries: &mut Entries, attempt: u64, to: u64) {
+    let at = entries
+        .iter()
+        .find(|entry| matches!(&entry.rec, Rec::Recv { attempt: a, .. } if *a == attempt))
+        .map_or(0, |entry| entry.at);
+    for entry in entries.iter_mut() {
+        match &mut entry.rec {
+            Rec::Recv { attempt: a, began, .. } if *a == attempt => (entry.at, *began) = (to, to),
+            Rec::Done { attempt: a, from, .. } if *a == attempt => {
+                *from = *from + to - at;
+                entry.at = entry.at + to - at;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn hurry(entries: &mut Entries, place: usize) -> Option<Class> {
+    let retries = retries(entries);
+    let (from, attempt) = *retries.get(place % retries.len().max(1))?;
+    shift(entries, attempt, from + 1_000_000);
+    Some(Class::TooSoon)
+}
+
+/// Long after everything else, so that no crash lies between that would excuse it.
+fn dawdle(entries: &mut Entries, place: usize) -> Option<Class> {
+    let retries = retries(entries);
+    let (_, attempt) = *retries.get(place % retries.len().max(1))?;
+    shift(entries, attempt, 3 * LATER);
+    Some(Class::TooLate)
+}
+
+fn one_more(entries: &mut Entries, place: usize) -> Option<Class> {
+    let dead: Vec<String> = entries
+        .iter()
+        .filter_map(|entry| match &entry.rec {
+            Rec::Dead { id, reason, .. } if reason == "MAX_ATTEMPTS" => Some(id.clone()),
+            _ => None,
+        })
+        .collect();
+    let last = |id: &String| {
+        entries.iter().rev().find_map(|entry| match &entry.rec {
+            Rec::Recv { attempt, id: i, number: 3, .. } if i == id => Some(*attempt),
+            _ => None,
+        })
+    };
+    let attempt = last(dead.get(place % dead.len().max(1))?)?;
+    again(entries, attempt, LATER, |number, _| *number += 1);
+    Some(Class::TooManyAttempts)
+}
+
+/// An answer leaves only when the next attempt of its lane is under way.
+fn linger(entries: &mut Entries, place: usize) -> Option<Class> {
+    let mut lanes: std::collections::BTreeMap<(String, u64), Vec<(u64, u64)>> =
+        std::collections::BTreeMap::new();
+    for entry in entries.iter() {
+        if let Rec::Recv { attempt, key: Some(key), epoch, began, .. } = &entry.rec {
+            lanes.entry((key.clone(), *epoch)).or_default().push((*began, *attempt));
+        }
+    }
+    let mut pairs = Vec::new();
+    for lane in lanes.values_mut() {
+        lane.sort_unstable();
+        pairs.extend(
+            lane.windows(2).filter(|pair| pair[1].0 - pair[0].0 < 300_000_000).map(|p| (p[0].1, p[1].0)),
+        );
+    }
+    let (attempt, next) = *pairs.get(place % pairs.len().max(1))?;
+    for entry in entries.iter_mut() {
+        if let Rec::Done { attempt: a, from, .. } = &mut entry.rec
+            && *a == attempt
+        {
+            (*from, entry.at) = (next + 1_000_000, next + 2_000_000);
+        }
+    }
+    Some(Class::Overlap)
+}
+
+/// What the hub says just before some attempt, so much earlier.
+fn say(entries: &mut Entries, place: usize, earlier: u64, rec: Rec) -> Option<()> {
+    let i = one(entries, place, |rec| matches!(rec, Rec::Recv { began, .. } if *began >= earlier))?;
+    let Rec::Recv { began, .. } = entries[i].rec else { return None };
+    entries.push(Entry { at: began - earlier, rec });
+    Some(())
+}
+
+fn be_stale(entries: &mut Entries, place: usize) -> Option<Class> {
+    let rec = Rec::Running { processor: crate::story::PROCESSOR.into(), generation: 2, suspended: false };
+    say(entries, place, 1, rec).map(|()| Class::StaleGeneration)
+}
+
+fn be_deaf(entries: &mut Entries, place: usize) -> Option<Class> {
+    let rec = Rec::Running { processor: crate::story::PROCESSOR.into(), generation: 1, suspended: true };
+    say(entries, place, 1, rec).map(|()| Class::WhileSuspended)
+}
+
+fn be_undead(entries: &mut Entries, place: usize) -> Option<Class> {
+    let rec = Rec::Gone { processor: crate::story::PROCESSOR.into() };
+    say(entries, place, 1_100_000_000, rec).map(|()| Class::AfterRemoval)
 }

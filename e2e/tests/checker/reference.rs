@@ -10,6 +10,8 @@ use crate::story::Story;
 
 const KEYS: usize = 4;
 const MAX_ATTEMPTS: u32 = 3;
+/// The wait after the first failure, in milliseconds; then twice as long. Give or take half of it.
+const RETRY: u64 = 20;
 /// How far a crash may set a lane back; less than the checker's bound.
 const FORGETS: u64 = 300;
 
@@ -30,6 +32,8 @@ struct Event {
     offset: u64,
     failed: u32,
     durable: u32,
+    /// No attempt begins before this.
+    not_before: u64,
 }
 
 #[derive(Clone)]
@@ -99,7 +103,7 @@ impl Reference {
             self.story.publish(self.now, &client, &id, &key, outcome);
             if logged {
                 self.story.log(0, offset, &id, &key);
-                self.lanes[lane].events.push(Event { id, offset, failed: 0, durable: 0 });
+                self.lanes[lane].events.push(Event { id, offset, failed: 0, durable: 0, not_before: 0 });
                 offset += 1 + self.pick(3);
             }
             self.now += 2;
@@ -127,7 +131,11 @@ impl Reference {
 
     fn start(&mut self, lane: usize) {
         let next = self.lanes[lane].next;
-        let Some(event) = self.lanes[lane].events.get_mut(next) else { return };
+        let now = self.now;
+        let Some(event) = self.lanes[lane].events.get_mut(next).filter(|event| event.not_before <= now)
+        else {
+            return;
+        };
         event.durable = event.failed;
         let (id, number) = (event.id.clone(), event.failed + 1);
         let attempt = self.story.recv(self.now, &id, &format!("k{lane}"), number, self.epoch);
@@ -154,6 +162,9 @@ impl Reference {
             _ if number == MAX_ATTEMPTS => Some("MAX_ATTEMPTS"),
             _ => {
                 event.failed = number;
+                let (id, now) = (event.id.clone(), self.now);
+                let wait = RETRY << (number - 1);
+                event.not_before = now + wait / 2 + draw(self.seed, &[&id, "wait"]) % wait;
                 return;
             }
         };

@@ -200,16 +200,6 @@ fn a_retry_after_a_clean_stop_is_no_repeat() {
     story.is_valid();
 }
 
-#[test]
-fn too_many_attempts() {
-    let mut story = one();
-    for number in 1..=4 {
-        story.attempt(u64::from(number) * 100, "a-1", number, 1, Failure(500));
-    }
-    story.attempt(900, "a-1", 5, 1, Success);
-    story.shows_only(Class::TooManyAttempts);
-}
-
 /// So many events of their own keys, all under way when their owner is killed.
 fn under_way(events: u64) -> Story {
     let mut story = Story::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evhub_e2e::{
     check::{self, Class},
     history::{Answer, Entry, Fault, History, Outcome, Rec},
-    model::{Model, Processor, Slack},
+    model::{Model, Order, Processor, Retry, Slack, Start},
 };
 
 /// The Producer of every story.
@@ -14,10 +14,17 @@ pub const PRODUCER: &str = "shop/orders";
 pub const PROCESSOR: &str = "shop/billing";
 
 /// A history being told.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Story {
     pub entries: Vec<Entry>,
+    pub model: Model,
     next: u64,
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Self { entries: Vec::new(), model: model(), next: 0 }
+    }
 }
 
 pub fn model() -> Model {
@@ -26,10 +33,18 @@ pub fn model() -> Model {
             name: PROCESSOR.to_owned(),
             producer: PRODUCER.to_owned(),
             kinds: Vec::new(),
-            ordered: true,
+            start: Start::Earliest,
+            order: Order::Key,
             max_in_flight: 8,
-            max_attempts: 3,
             timeout: Duration::from_secs(1),
+            retry: Retry {
+                max_attempts: 3,
+                initial: Duration::from_millis(20),
+                max: Duration::from_millis(60),
+                jitter: 50,
+                prompt: Some(Duration::from_secs(1)),
+                ..Retry::default()
+            },
         }],
         slack: Slack::default(),
     }
@@ -88,6 +103,7 @@ impl Story {
             number,
             epoch,
             delivery: format!("{id}/{PROCESSOR}"),
+            generation: 1,
             began: at * 1_000_000,
         };
         self.push(at, rec);
@@ -107,6 +123,16 @@ impl Story {
             _ => None,
         });
         published.unwrap_or_else(|| "k".to_owned())
+    }
+
+    /// The hub says that it runs this.
+    pub fn running(&mut self, at: u64, generation: i64, suspended: bool) -> &mut Self {
+        self.push(at, Rec::Running { processor: PROCESSOR.to_owned(), generation, suspended })
+    }
+
+    /// The hub says that the Processor is not there.
+    pub fn gone(&mut self, at: u64) -> &mut Self {
+        self.push(at, Rec::Gone { processor: PROCESSOR.to_owned() })
     }
 
     pub fn kill(&mut self, at: u64) -> &mut Self {
@@ -141,7 +167,7 @@ impl Story {
             at: 2_000_000_000_000,
             rec: Rec::Scanned { producer: PRODUCER.to_owned(), partition: 0 },
         });
-        classes(&History(entries), &model())
+        classes(&History(entries), &self.model)
     }
 
     #[track_caller]
