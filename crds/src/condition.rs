@@ -202,6 +202,8 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -226,5 +228,14 @@ mod tests {
             });
             assert!(found, "{reason} is missing from the table");
         }
+    }
+
+    #[test]
+    fn the_page_lists_every_reason_and_no_other() {
+        let page = include_str!("../../docs/errors.md");
+        let (_, section) = page.split_once("\n## Conditions\n").unwrap();
+        let rows = section.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`'));
+        let told: BTreeSet<String> = rows.map(|(word, _)| word.to_owned()).collect();
+        assert_eq!(told, Reason::ALL.iter().map(ToString::to_string).collect());
     }
 }

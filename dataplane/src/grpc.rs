@@ -83,7 +83,8 @@ pub async fn serve<J: Journal>(
     .await;
 }
 
-fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
+/// The services of this listener, without what bounds its calls and connections.
+pub fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
     let ingest = IngestServer::new(ingest::Service { hub: hub.clone() })
         .max_decoding_message_size(status::MESSAGE_BYTES);
     let producer = EvhubProducerServer::new(evhub::Service { hub: hub.clone() })

@@ -5,7 +5,9 @@ mod surfaces {
     mod admin;
     mod batch;
     mod calls;
+    mod cloudevents;
     mod dead;
+    mod delivered;
     mod evhub;
     mod h2;
     mod log;

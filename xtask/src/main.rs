@@ -2,18 +2,21 @@
 //!
 //! - [`tidy`]: rules about the tree that the compiler does not know
 //! - [`test`]: every check there is, in one command
+//! - [`fuzz`]: drives the parsers that face strangers with inputs that nobody would write
 //! - [`crds`]: writes the generated CRD YAML anew
 //! - [`mutants`]: planted mistakes, each of which a scenario must find
 //! - [`cargo`]: running cargo, the one way
 
 mod cargo;
 mod crds;
+mod fuzz;
 mod mutants;
 mod test;
 mod tidy;
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -25,6 +28,7 @@ usage: cargo xtask <command>
 
   tidy   check what the compiler does not: imports, sizes, module docs, words, the tests that docs/delivery.md names
   test   check everything: format, tidy, build, clippy, tests, licences; installs the tools that are missing
+  fuzz   [--minutes N] [TARGET…] drive parsers with inputs that nobody would write; --list names the targets
   tools  install the tools and peers that the tests need
   crds   write the CRD YAML anew from the Rust types
   mutants [NAME…]
@@ -34,10 +38,15 @@ usage: cargo xtask <command>
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
+    // As cargo calls whoever stands in for the compiler.
+    if arguments.first().is_some_and(|first| Path::new(first).file_name() == Some(OsStr::new("rustc"))) {
+        return fuzz::compiler(&arguments);
+    }
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => root().and_then(|root| tidy::run(&root)),
         ["test"] => root().and_then(|root| test::run(&root)),
         ["tools"] => root().and_then(|root| test::install(&root)),
+        ["fuzz", ref rest @ ..] => root().and_then(|root| fuzz::run(&root, rest)),
         ["crds"] => root().and_then(|root| crds::run(&root)),
         ["mutants", ref names @ ..] => root().and_then(|root| mutants::run(&root, names)),
         ["help" | "--help" | "-h"] => {

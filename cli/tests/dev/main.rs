@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::panic, clippy::unwrap_used, reason = "a test is no library, and may fail")]
 
+mod bad;
 mod dead;
 mod demo;
 mod process;

@@ -29,6 +29,7 @@ pub(crate) struct Site {
 pub(crate) struct Hub {
     pub(crate) process: Process,
     pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) api: SocketAddr,
 }
@@ -109,9 +110,9 @@ impl Site {
         let mut process = Process::spawn(&mut self.command());
         let listening = process.logs("listening");
         let at = |flag: &str| listening[flag].as_str().unwrap().parse().unwrap();
-        let (http, admin, api) = (at("http"), at("admin"), at("api"));
+        let (http, grpc, admin, api) = (at("http"), at("grpc"), at("admin"), at("api"));
         process.logs(message);
-        Hub { process, http, admin, api }
+        Hub { process, http, grpc, admin, api }
     }
 }
 

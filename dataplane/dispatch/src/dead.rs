@@ -31,6 +31,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::MaxAttempts,
+        Self::MaxAge,
+        Self::NotRetryable,
+        Self::PoisonDecode,
+        Self::PoisonEmpty,
+        Self::PoisonState,
+    ];
+
     /// Whether there was nothing that could be sent.
     pub const fn is_poison(self) -> bool {
         matches!(self, Self::PoisonDecode | Self::PoisonEmpty | Self::PoisonState)

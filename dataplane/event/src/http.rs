@@ -11,6 +11,7 @@ use crate::{
     Controls, Event,
     attributes::media::{self, Format},
     controls,
+    draft::SPECVERSION,
     invalid::{Invalid, Reason},
     json,
 };
@@ -29,14 +30,16 @@ const PREFIX: &str = "ce-";
 pub fn decode(headers: &HeaderMap, body: Bytes, plain: &Plain<'_>) -> Result<(Event, Controls), Invalid> {
     let aliases = aliases(headers)?;
     let content_type = content_type(headers)?;
-    let attribute = headers.keys().find(|name| name.as_str().starts_with(PREFIX));
+    let attributes = headers.keys().any(|name| name.as_str().starts_with(PREFIX));
     let structured = content_type.map_or(Ok(false), media::is_structured)?;
-    let mut event = match (structured, attribute) {
-        (true, Some(name)) => return Err(ambiguous(name.as_str())),
-        (true, None) => json::decode(&body)?,
-        (false, Some(_)) => binary::decode(headers, content_type, body)?,
-        (false, None) => plain.event(content_type, body)?,
+    let mut event = match (structured, attributes) {
+        (true, _) => json::decode(&body)?,
+        (false, true) => binary::decode(headers, content_type, body)?,
+        (false, false) => plain.event(content_type, body)?,
     };
+    if structured && attributes {
+        agree(&event, headers)?;
+    }
     for (name, value) in aliases {
         if event.extension(name).is_some() {
             return Err(crate::attributes::duplicate(name));
@@ -79,6 +82,22 @@ pub fn decode_batch(
     json::split(body, most)?.into_iter().enumerate().map(one).collect()
 }
 
+/// Holds the attributes that a structured event has as headers besides, which the binding allows, against its own: who reads
+/// only the one must not see another event than who reads only the other.
+fn agree(event: &Event, headers: &HeaderMap) -> Result<(), Invalid> {
+    for (header, value) in headers {
+        let Some(name) = header.as_str().strip_prefix(PREFIX) else { continue };
+        let own = match name {
+            "specversion" => Some(SPECVERSION),
+            _ => event.attributes().find(|(own, _)| *own == name).map(|(_, value)| value),
+        };
+        if own.is_none_or(|own| binary::read(name, value).ok().as_deref() != Some(own)) {
+            return Err(ambiguous(header.as_str()));
+        }
+    }
+    Ok(())
+}
+
 /// The controls that headers stand for, as extensions.
 fn aliases(headers: &HeaderMap) -> Result<Vec<(&'static str, &str)>, Invalid> {
     let mut aliases = Vec::new();
@@ -110,7 +129,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
 fn ambiguous(header: &str) -> Invalid {
     let shown = crate::invalid::quote(header);
     let detail = format!(
-        "the content type says that the body holds the whole event, yet there is the header {shown}; send one or the other"
+        "the content type says that the body holds the whole event, and the header {shown} says otherwise; send one or the other"
     );
     Invalid::new(Reason::AmbiguousMode, header, detail)
 }

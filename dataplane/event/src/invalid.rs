@@ -17,61 +17,88 @@ pub struct Invalid {
     pub detail: String,
 }
 
-/// The kinds of [`Invalid`], each with a word that clients may rely on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident $word:ident $status:literal,)*) => {
+        /// The kinds of [`Invalid`], each with a word that clients may rely on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The word on the wire and in logs.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($word),)*
+                }
+            }
+
+            /// The HTTP status that goes with it.
+            pub const fn status(self) -> u16 {
+                match self {
+                    $(Self::$name => $status,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// `data` and `data_base64` in one event.
-    AmbiguousData,
+    AmbiguousData AMBIGUOUS_DATA 400,
     /// More than one content mode in one request, or an event that a binary mode would turn into another one.
-    AmbiguousMode,
+    AmbiguousMode AMBIGUOUS_MODE 400,
     /// An attribute value over [`crate::attributes::MAX_VALUE`].
-    AttributeTooLong,
+    AttributeTooLong ATTRIBUTE_TOO_LONG 413,
     /// A batch of more events than are taken at once.
-    BatchTooLarge,
+    BatchTooLarge BATCH_TOO_LARGE 413,
     /// An attribute given twice.
-    DuplicateAttribute,
+    DuplicateAttribute DUPLICATE_ATTRIBUTE 400,
     /// A control that names one key twice.
-    DuplicateKey,
+    DuplicateKey DUPLICATE_KEY 400,
     /// An attribute that may be left out but not be empty.
-    EmptyAttribute,
+    EmptyAttribute EMPTY_ATTRIBUTE 400,
     /// A batch without events.
-    EmptyBatch,
+    EmptyBatch EMPTY_BATCH 400,
     /// Structured mode without a body.
-    EmptyBody,
+    EmptyBody EMPTY_BODY 400,
     /// An attribute name that the specification does not allow.
-    InvalidAttributeName,
+    InvalidAttributeName INVALID_ATTRIBUTE_NAME 400,
     /// A JSON value of a type that this attribute cannot have.
-    InvalidAttributeType,
+    InvalidAttributeType INVALID_ATTRIBUTE_TYPE 400,
     /// `data_base64` that is not base64.
-    InvalidBase64,
+    InvalidBase64 INVALID_BASE64 400,
     /// A character that no attribute may contain.
-    InvalidCharacter,
+    InvalidCharacter INVALID_CHARACTER 400,
     /// A control whose value makes no sense.
-    InvalidControl,
+    InvalidControl INVALID_CONTROL 400,
     /// A header that cannot be read.
-    InvalidHeader,
+    InvalidHeader INVALID_HEADER 400,
     /// A body that is not one JSON object.
-    InvalidJson,
+    InvalidJson INVALID_JSON 400,
     /// A content type that is not a media type.
-    InvalidMediaType,
+    InvalidMediaType INVALID_MEDIA_TYPE 400,
     /// A `time` that is not an RFC 3339 instant.
-    InvalidTime,
+    InvalidTime INVALID_TIME 400,
     /// A URI attribute that is not a URI.
-    InvalidUri,
+    InvalidUri INVALID_URI 400,
     /// A required attribute that is missing or empty.
-    MissingAttribute,
+    MissingAttribute MISSING_ATTRIBUTE 400,
     /// A number outside of what attributes can hold.
-    OutOfRange,
+    OutOfRange OUT_OF_RANGE 400,
     /// A name that is the hub's own.
-    ReservedAttribute,
+    ReservedAttribute RESERVED_ATTRIBUTE 400,
     /// JSON nested deeper than [`crate::json::MAX_DEPTH`].
-    TooDeep,
+    TooDeep TOO_DEEP 400,
     /// More than [`crate::attributes::MAX_ATTRIBUTES`] attributes.
-    TooManyAttributes,
+    TooManyAttributes TOO_MANY_ATTRIBUTES 400,
     /// An event format that is not spoken here.
-    UnsupportedMediaType,
+    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE 415,
     /// A `specversion` other than 1.0.
-    UnsupportedSpecversion,
+    UnsupportedSpecversion UNSUPPORTED_SPECVERSION 400,
 }
 
 impl Invalid {
@@ -92,49 +119,6 @@ impl Invalid {
     /// A finding about the whole.
     pub fn whole(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, field: None, detail: detail.into() }
-    }
-}
-
-impl Reason {
-    /// The word on the wire and in logs.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::AmbiguousData => "AMBIGUOUS_DATA",
-            Self::AmbiguousMode => "AMBIGUOUS_MODE",
-            Self::AttributeTooLong => "ATTRIBUTE_TOO_LONG",
-            Self::BatchTooLarge => "BATCH_TOO_LARGE",
-            Self::DuplicateAttribute => "DUPLICATE_ATTRIBUTE",
-            Self::DuplicateKey => "DUPLICATE_KEY",
-            Self::EmptyAttribute => "EMPTY_ATTRIBUTE",
-            Self::EmptyBatch => "EMPTY_BATCH",
-            Self::EmptyBody => "EMPTY_BODY",
-            Self::InvalidAttributeName => "INVALID_ATTRIBUTE_NAME",
-            Self::InvalidAttributeType => "INVALID_ATTRIBUTE_TYPE",
-            Self::InvalidBase64 => "INVALID_BASE64",
-            Self::InvalidCharacter => "INVALID_CHARACTER",
-            Self::InvalidControl => "INVALID_CONTROL",
-            Self::InvalidHeader => "INVALID_HEADER",
-            Self::InvalidJson => "INVALID_JSON",
-            Self::InvalidMediaType => "INVALID_MEDIA_TYPE",
-            Self::InvalidTime => "INVALID_TIME",
-            Self::InvalidUri => "INVALID_URI",
-            Self::MissingAttribute => "MISSING_ATTRIBUTE",
-            Self::OutOfRange => "OUT_OF_RANGE",
-            Self::ReservedAttribute => "RESERVED_ATTRIBUTE",
-            Self::TooDeep => "TOO_DEEP",
-            Self::TooManyAttributes => "TOO_MANY_ATTRIBUTES",
-            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
-            Self::UnsupportedSpecversion => "UNSUPPORTED_SPECVERSION",
-        }
-    }
-
-    /// The HTTP status that goes with it.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::AttributeTooLong | Self::BatchTooLarge => 413,
-            Self::UnsupportedMediaType => 415,
-            _ => 400,
-        }
     }
 }
 

@@ -18,21 +18,22 @@ const CARGO_DENY: &str = "0.20.2";
 /// The list of Python packages, as pip reads it.
 const PACKAGES: &str = "dataplane/tests/peers/requirements.txt";
 
-/// Makes sure of strace, by which the tests see that no acknowledgement leaves before its data is on the disk.
-pub(crate) fn strace() -> Result<()> {
-    if answers("strace", "-V") {
+/// Makes sure of a program of the system's: strace, by which the tests see that no acknowledgement leaves before its data is
+/// on the disk, and a C++ compiler, for libFuzzer.
+pub(crate) fn package(package: &str, program: &str, argument: &str) -> Result<()> {
+    if answers(program, argument) {
         return Ok(());
     }
     let may_install = answers("apt-get", "--version") && runs_as_root();
     ensure!(
         may_install,
-        "strace is missing: install it with the system's package manager, then run this again"
+        "{program} is missing: install {package} with the system's package manager, then run this again"
     );
-    println!("strace is missing: installing it");
+    println!("{program} is missing: installing {package}");
     let install = || {
         let mut command = Command::new("apt-get");
         command
-            .args(["install", "--yes", "--no-install-recommends", "strace"])
+            .args(["install", "--yes", "--no-install-recommends", package])
             .env("DEBIAN_FRONTEND", "noninteractive");
         succeed(command)
     };
@@ -43,7 +44,7 @@ pub(crate) fn strace() -> Result<()> {
         succeed(update)?;
         install()
     })?;
-    ensure!(answers("strace", "-V"), "strace was installed and does not run");
+    ensure!(answers(program, argument), "{program} was installed and does not run");
     Ok(())
 }
 

@@ -136,12 +136,19 @@ pub(crate) const ROWS: &[Row] = &[
         Free,
         &[DELIVERY, RDKAFKA],
     ),
-    row("evhub", AllBut(&["evhub-kafka", "evhub-bench", "evhub-e2e", "xtask"]), Free, &[RDKAFKA]),
+    row(
+        "evhub",
+        AllBut(&["evhub-kafka", "evhub-bench", "evhub-e2e", "evhub-fuzz", "xtask"]),
+        Free,
+        &[RDKAFKA],
+    ),
     row("evhub-lease", Only(&[]), Free, &[RDKAFKA]),
     row("evhub-lifecycle", Only(&[]), Free, &[KUBE, RDKAFKA]),
     row("evhub-backoff", Only(&[]), Free, &[TOKIO, KUBE, RDKAFKA]),
     // Measures whatever it likes; nothing may use it.
-    row("evhub-bench", AllBut(&["evhub-e2e", "xtask"]), Free, &[]),
+    row("evhub-bench", AllBut(&["evhub-e2e", "evhub-fuzz", "xtask"]), Free, &[]),
+    // Drives whatever parses; nothing may use it.
+    row("evhub-fuzz", AllBut(&["evhub-bench", "evhub-e2e", "xtask"]), Free, &[]),
     // The checker judges the product, so it shares no code with it, not even in its own tests.
     row("evhub-e2e", Only(&[]), Bound, &[]),
     row("xtask", Only(&[]), Bound, &[TOKIO, KUBE, RDKAFKA]),

@@ -66,7 +66,7 @@ pub(super) fn decode(headers: &HeaderMap, content_type: Option<&str>, body: Byte
 }
 
 /// A header's value as text: out of its quotes first, as older versions of the binding wrote them, then unescaped once.
-fn read(name: &str, value: &HeaderValue) -> Result<String, Invalid> {
+pub(super) fn read(name: &str, value: &HeaderValue) -> Result<String, Invalid> {
     let refused = |problem: &str| {
         let shown = quote(&String::from_utf8_lossy(value.as_bytes()));
         Invalid::new(Reason::InvalidHeader, name, format!("the header ce-{name} {problem}: {shown}"))

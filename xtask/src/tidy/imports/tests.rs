@@ -23,11 +23,12 @@ evhub-lease         |                                                     | rdka
 evhub-lifecycle     |                                                     | rdkafka
 evhub-backoff       |                                                     | tokio rdkafka
 evhub-bench         | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff |
+evhub-fuzz          | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff |
 evhub-e2e           |                                                     |
 xtask               |                                                     | tokio
 ";
 
-const OURS: [&str; 20] = [
+const OURS: [&str; 21] = [
     "evhub-crds",
     "evhub-proto",
     "evhub-event",
@@ -47,6 +48,7 @@ const OURS: [&str; 20] = [
     "evhub-backoff",
     "evhub-e2e",
     "evhub-bench",
+    "evhub-fuzz",
     "xtask",
 ];
 
