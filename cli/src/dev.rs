@@ -21,7 +21,8 @@ use evhub_dataplane::{
 use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
 use evhub_routing::Snapshot;
-use tokio::{net::TcpListener, sync::watch, time::sleep};
+use evhub_telemetry::Export;
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
 use self::parts::Parts;
@@ -71,6 +72,8 @@ pub(crate) struct Args {
 /// How long a stop waits for attempts under way. Longer than the default time-out of an attempt, and within the grace
 /// that Kubernetes gives a pod.
 const GRACE: Duration = Duration::from_secs(25);
+/// How long a stop waits for the collector of traces.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a starting hub is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -86,7 +89,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = Folder::open(args.dir.clone(), settings, identities, journal.clone()).await?;
     let stage = if args.demo { Some(stage(&folder.current()).await?) } else { None };
     let (publish, following) = watch::channel(folder.current());
-    let hub = Hub { unserved: folder.unserved(), ..Hub::new(journal.clone(), following) };
+    let export = traces();
+    let tracer = export.tracer();
+    let hub = Hub { unserved: folder.unserved(), tracer, ..Hub::new(journal.clone(), following) };
     let [http, grpc, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut parts = Parts::default();
     let (last, lasting) = evhub_lifecycle::channel();
@@ -106,6 +111,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     info!("stopping: finishing what is under way");
     parts.finish(GRACE, &last).await;
     journal.close();
+    export.finish(LAST_SPANS).await;
     signals.abort();
     info!("stopped");
     lived?;
@@ -113,6 +119,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         demo::farewell(&args.data)?;
     }
     Ok(Exit::Success)
+}
+
+/// Whoever is to be told of traces, by the variables of OpenTelemetry.
+fn traces() -> Export {
+    let (export, warnings) = Export::from_env(Handle::current());
+    for warning in warnings {
+        warn!(warning, "a variable of OpenTelemetry is not obeyed");
+    }
+    export
 }
 
 /// Tells what there is to tell, then waits for the drain.

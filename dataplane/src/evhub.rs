@@ -22,8 +22,7 @@ pub(crate) use self::http::routes;
 use crate::{
     Hub,
     grpc::Taken,
-    ingest::{Charge, append::append, take},
-    meters::Ending,
+    ingest::{self, Charge, append::append, take, trace::Asked},
     problem::Problem,
 };
 
@@ -59,7 +58,8 @@ impl<J: Journal> EvhubProducer for Service<J> {
     async fn report(&self, request: Request<ReportReq>) -> Result<Response<ReportRsp>, Status> {
         let taken = request.extensions().get::<Taken>().map(Taken::take);
         let charge = taken.unwrap_or_else(|| self.hub.door.enter());
-        Ok(answered(report(&self.hub, request.into_inner(), charge).await))
+        let asked = Asked::of(&self.hub, request.metadata().as_ref());
+        Ok(answered(report(&self.hub, request.into_inner(), charge, &asked).await))
     }
 
     async fn prepare(&self, _: Request<PrepareReq>) -> Result<Response<PrepareRsp>, Status> {
@@ -83,9 +83,9 @@ fn answered<T>(message: T) -> Response<T> {
 }
 
 /// Publishes an event. It has its id whatever becomes of it.
-async fn report<J: Journal>(hub: &Hub<J>, request: ReportReq, charge: Charge) -> ReportRsp {
+async fn report<J: Journal>(hub: &Hub<J>, request: ReportReq, charge: Charge, asked: &Asked) -> ReportRsp {
     let event_id = Event::new_id();
-    let ret = publish(hub, request, &event_id, charge).await.err().map(Ret::from);
+    let ret = publish(hub, request, &event_id, charge, asked).await.err().map(Ret::from);
     ReportRsp { ret, event_id }
 }
 
@@ -94,6 +94,7 @@ async fn publish<J: Journal>(
     request: ReportReq,
     id: &str,
     charge: Charge,
+    asked: &Asked,
 ) -> Result<(), Fault> {
     let ReportReq { event, trigger, option } = request;
     let event = event.ok_or_else(|| Fault::parameter("event is missing"))?;
@@ -103,8 +104,10 @@ async fn publish<J: Journal>(
         take::admit(hub, &producer, 1)?;
         Ok(event)
     });
-    let event = read.inspect_err(|_| hub.meters.published(&producer.name, Ending::Rejected))?;
-    append(hub, &producer, &event, charge).await?;
+    let event = read.inspect_err(|Fault { code, message }| {
+        ingest::refused(hub, &producer.name, asked, || ((*code as i32).to_string(), message.clone()));
+    })?;
+    append(hub, &producer, &event, charge, asked).await?;
     Ok(())
 }
 

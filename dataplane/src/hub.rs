@@ -8,6 +8,7 @@ use std::{
 use evhub_dispatch::Progress;
 use evhub_journal::Journal;
 use evhub_routing::{Name, Snapshot};
+use evhub_telemetry::Tracer;
 use tokio::sync::watch;
 
 use crate::{
@@ -36,6 +37,8 @@ pub struct Hub<J: Journal> {
     pub door: Door,
     /// How many events a second each Producer lets in, over all listeners.
     pub quotas: Quotas,
+    /// Makes the spans of publishing and of attempts.
+    pub tracer: Tracer,
 }
 
 /// A Processor that was written and does not run, as far as that was so when the snapshot was made.
@@ -78,6 +81,7 @@ impl<J: Journal> Hub<J> {
             meters: Meters::default(),
             door: Door::default(),
             quotas: Quotas::default(),
+            tracer: Tracer::default(),
         }
     }
 
@@ -97,6 +101,13 @@ impl<J: Journal> Hub<J> {
         let all = running.processors.iter();
         let silent = all.filter(|(name, processor)| !self.board.of(name).listens(processor.generation));
         silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Forgets a Processor that runs no more.
+    pub(crate) fn forget(&self, name: &Name) {
+        self.board.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.inboxes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.resumes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// The accepted Processors that do not listen yet, those among them that cannot run for now, too.

@@ -9,6 +9,7 @@ pub(crate) mod body;
 mod door;
 mod quota;
 pub(crate) mod take;
+pub(crate) mod trace;
 
 use std::sync::Arc;
 
@@ -26,11 +27,11 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 
 pub(crate) use self::door::Charge;
-use self::take::Taken;
 pub use self::{
     door::Door,
     quota::{Over, Quotas},
 };
+use self::{take::Taken, trace::Asked};
 use crate::{
     Hub,
     meters::Ending,
@@ -116,14 +117,15 @@ async fn publish<J: Journal>(hub: &Hub<J>, name: &Name, request: Request) -> Res
         Ok(producer) => producer,
         Err(problem) => return Err(body::discard(&parts.headers, body, problem).await),
     };
+    let asked = Asked::of(hub, &parts.headers);
     let mut charge = hub.door.enter();
     let taken = take::take(hub, &producer, &parts, body, &mut charge).await;
-    match taken.inspect_err(|_| hub.meters.published(name, Ending::Rejected))? {
+    match taken.inspect_err(|problem| refused(hub, name, &asked, || problem.words()))? {
         Taken::One(event) => {
-            let position = append::append(hub, &producer, &event, charge).await?;
+            let position = append::append(hub, &producer, &event, charge, &asked).await?;
             Ok(Published::One(Receipt::new(&event.0, &producer, position)))
         }
-        Taken::Batch(events) => batch(hub, &producer, events, charge).await.map(Published::Batch),
+        Taken::Batch(events) => batch(hub, &producer, events, charge, &asked).await.map(Published::Batch),
     }
 }
 
@@ -134,15 +136,27 @@ pub(crate) fn find<J: Journal>(hub: &Hub<J>, name: &Name) -> Result<Arc<Producer
     hub.running().producers.get(name).cloned().ok_or_else(missing)
 }
 
+/// Takes note of what a Producer was sent and is not published.
+pub(crate) fn refused<J: Journal>(
+    hub: &Hub<J>,
+    producer: &Name,
+    asked: &Asked,
+    why: impl FnOnce() -> (String, String),
+) {
+    hub.meters.published(producer, Ending::Rejected);
+    asked.refused(hub, producer, why);
+}
+
 /// Publishes a batch: receipts of all events, or a refusal that tells of each. Never a failure inside a success.
 async fn batch<J: Journal>(
     hub: &Hub<J>,
     producer: &Arc<Producer>,
     events: Vec<(Event, Controls)>,
     charge: Charge,
+    asked: &Asked,
 ) -> Result<Vec<Receipt>, Problem> {
     let events: Arc<[_]> = events.into();
-    let results = append::append_all(hub, producer, Arc::clone(&events), charge).await;
+    let results = append::append_all(hub, producer, Arc::clone(&events), charge, asked).await;
     if results.iter().all(Result::is_ok) {
         let receipt = |(event, position): (&(Event, Controls), _)| Receipt::new(&event.0, producer, position);
         return Ok(events.iter().zip(results.into_iter().flatten()).map(receipt).collect());

@@ -2,7 +2,13 @@
 //!
 //! Labels are names of resources that run here, names of our listeners, and words of ours: never input.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use evhub_routing::Name;
 use prometheus_client::{
@@ -22,9 +28,9 @@ pub struct Meters(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    events: Family<Published, Counter>,
-    bytes: Family<Producer, Counter>,
+    flows: RwLock<BTreeMap<Name, Arc<Flow>>>,
     append: Appends,
+    untraced: Counter,
     connections: Family<Listener, Gauge>,
     turned_away: Family<Listener, Counter>,
     requests: Family<Answered, Counter>,
@@ -33,6 +39,15 @@ struct Inner {
 
 #[derive(Debug)]
 struct Appends(Histogram);
+
+/// What was published to one Producer.
+#[derive(Debug, Default)]
+pub struct Flow {
+    accepted: AtomicU64,
+    rejected: AtomicU64,
+    unknown: AtomicU64,
+    bytes: AtomicU64,
+}
 
 /// How publishing an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +58,6 @@ pub enum Ending {
     Rejected,
     /// It may be.
     Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Producer {
-    namespace: String,
-    producer: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Published {
-    namespace: String,
-    producer: String,
-    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,20 +76,33 @@ struct Answered {
 impl Meters {
     /// An event's publishing has ended. The Producer must be one that runs here.
     pub fn published(&self, producer: &Name, ending: Ending) {
-        let Name { namespace, name } = producer.clone();
-        let outcome = match ending {
-            Ending::Accepted => "accepted",
-            Ending::Rejected => "rejected",
-            Ending::Unknown => "unknown",
-        };
-        self.0.events.get_or_create(&Published { namespace, producer: name, outcome }).inc();
+        self.flow(producer).of(ending).fetch_add(1, Relaxed);
     }
 
     /// An append of so many bytes was acknowledged after so many seconds.
     pub fn appended(&self, producer: &Name, bytes: usize, seconds: f64) {
-        let Name { namespace, name } = producer.clone();
-        self.0.bytes.get_or_create(&Producer { namespace, producer: name }).inc_by(bytes as u64);
+        self.flow(producer).bytes.fetch_add(bytes as u64, Relaxed);
         self.0.append.0.observe(seconds);
+    }
+
+    /// What was published to a Producer that runs here.
+    pub fn flow(&self, producer: &Name) -> Arc<Flow> {
+        let flows = &self.0.flows;
+        if let Some(flow) = flows.read().unwrap_or_else(PoisonError::into_inner).get(producer) {
+            return Arc::clone(flow);
+        }
+        let mut flows = flows.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(flows.entry(producer.clone()).or_default())
+    }
+
+    /// Forgets the Producers that do not run here any more.
+    pub fn keep(&self, runs: impl Fn(&Name) -> bool) {
+        self.0.flows.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| runs(name));
+    }
+
+    /// What a publisher said of its trace makes no sense.
+    pub fn untraced(&self) {
+        self.0.untraced.inc();
     }
 
     /// The gauge of a listener's open connections.
@@ -114,23 +129,56 @@ impl Meters {
     pub fn register(&self, registry: &mut Registry) {
         let inner = &self.0;
         let seconds = Unit::Seconds;
-        registry.register("ingest_events", "Events published, by how it ended", inner.events.clone());
-        registry.register_with_unit(
-            "ingest",
-            "Bytes of events acknowledged by the log",
-            Unit::Bytes,
-            inner.bytes.clone(),
-        );
         registry.register_with_unit(
             "ingest_append",
             "From the whole event to the log's acknowledgement",
             seconds,
             inner.append.0.clone(),
         );
+        let help = "What publishers said of traces that was ignored because it is malformed";
+        registry.register("ingest_traces_ignored", help, inner.untraced.clone());
         registry.register("http_connections", "Connections open", inner.connections.clone());
         registry.register("http_connections_refused", "Connections turned away", inner.turned_away.clone());
         registry.register("http_requests", "Requests answered", inner.requests.clone());
         registry.register("http_panics", "Handlers that panicked", inner.panics.clone());
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// How many events ended like this.
+    pub fn ended(&self, ending: Ending) -> u64 {
+        self.of(ending).load(Relaxed)
+    }
+
+    /// How many bytes of events the log has acknowledged.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    fn of(&self, ending: Ending) -> &AtomicU64 {
+        match ending {
+            Ending::Accepted => &self.accepted,
+            Ending::Rejected => &self.rejected,
+            Ending::Unknown => &self.unknown,
+        }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Accepted, Self::Rejected, Self::Unknown];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
     }
 }
 

@@ -174,6 +174,11 @@ impl Problem {
         self
     }
 
+    /// The word for why, and the sentence.
+    pub(crate) fn words(&self) -> (String, String) {
+        (self.reason.word.to_owned(), self.detail.clone())
+    }
+
     fn document(&self, request_id: &str) -> Vec<u8> {
         let document = Document {
             r#type: format!("urn:evhub:problem:{}", self.reason.word),

@@ -84,6 +84,7 @@ impl<J: Journal> Workers<J> {
             sender: self.sender.clone(),
             inbox: self.hub.inboxes.watch(&name),
             resume: self.hub.resumes.watch(&name),
+            tracer: self.hub.tracer.clone(),
         };
         let ended = name.clone();
         let handle = self.tasks.spawn(async move {
@@ -105,7 +106,12 @@ impl<J: Journal> Workers<J> {
 
     async fn ended(&mut self, ended: Result<Name, JoinError>) {
         match ended {
-            Ok(name) => drop(self.running.remove(&name)),
+            Ok(name) => {
+                self.running.remove(&name);
+                if !self.hub.running().processors.contains_key(&name) {
+                    self.hub.forget(&name);
+                }
+            }
             // A panic costs this Processor a second, and the others nothing: what is durable is the truth, so it is
             // claimed again and goes on.
             Err(error) => {

@@ -9,6 +9,7 @@ use std::{fmt::Write, time::Duration};
 use bytes::{Bytes, BytesMut};
 use evhub_event::Event;
 use evhub_routing::{EvhubName, Protocol, Target};
+use evhub_telemetry::{Context, TRACEPARENT, TRACESTATE};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -63,6 +64,8 @@ pub struct Delivery<'a> {
     pub pass_back: Option<&'a Bytes>,
     /// What the attempt says of itself.
     pub identity: Identity<'a>,
+    /// The place in a trace that the target's work belongs to.
+    pub trace: Option<&'a Context>,
 }
 
 /// What came of an attempt.
@@ -148,7 +151,7 @@ async fn judge_by_status(response: Response<Incoming>, deadline: Instant, timeou
 fn request(target: &Target, delivery: &Delivery<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
     let (mut headers, body) = content(target.protocol, delivery);
     identify(&mut headers, &delivery.identity);
-    trace(&mut headers, delivery.event);
+    trace(&mut headers, delivery.trace);
     for (name, value) in &target.headers {
         headers.insert(name, value.clone());
     }
@@ -190,10 +193,11 @@ fn identify(headers: &mut HeaderMap, identity: &Identity<'_>) {
     put("user-agent", concat!("evhub/", env!("CARGO_PKG_VERSION")));
 }
 
-/// A target that knows W3C Trace Context and nothing of CloudEvents finds the event's trace as well.
-fn trace(headers: &mut HeaderMap, event: &Event) {
-    for name in ["traceparent", "tracestate"] {
-        if let Some(value) = event.extension(name).and_then(|value| HeaderValue::from_str(value).ok()) {
+/// The place in a trace as W3C Trace Context has it; metadata of gRPC are headers too.
+fn trace(headers: &mut HeaderMap, place: Option<&Context>) {
+    let Some(place) = place else { return };
+    for (name, value) in [(TRACEPARENT, Some(place.traceparent())), (TRACESTATE, place.tracestate())] {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }

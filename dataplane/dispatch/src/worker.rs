@@ -10,6 +10,7 @@ mod shared;
 mod slot;
 mod takeover;
 mod task;
+mod trace;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use std::{
 
 use evhub_journal::Journal;
 use evhub_routing::{EvhubName, Processor};
+use evhub_telemetry::Tracer;
 use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
@@ -47,6 +49,8 @@ pub struct Assignment<J> {
     pub inbox: watch::Receiver<bool>,
     /// Changes each time that somebody wants the Processor, should it be suspended, to go on.
     pub resume: watch::Receiver<u64>,
+    /// Makes the spans of attempts.
+    pub tracer: Tracer,
 }
 
 /// How long to wait before joining again after the log failed us.

@@ -11,10 +11,14 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
-use crate::{Hub, backlog::Backlog};
+use crate::{
+    Hub,
+    backlog::Backlog,
+    meters::{Ending, Flow},
+};
 
 /// What a figure is called, what it says, and where it comes from.
 type Figure = (&'static str, &'static str, fn(&Processor) -> Option<i64>);
@@ -75,6 +79,7 @@ struct Scrape {
     generation: Generation,
     door: (usize, usize),
     log: Option<(usize, usize)>,
+    producers: Vec<(Name, Arc<Flow>)>,
     processors: Vec<Processor>,
 }
 
@@ -111,9 +116,12 @@ impl Scrape {
             let lag = backlog.and_then(|backlog| i64::try_from(backlog.lag()).ok());
             processors.push(Processor { name: name.clone(), progress: hub.board.of(name), lag });
         }
+        hub.meters.keep(|name| snapshot.producers.contains_key(name));
+        let flow = |name: &Name| (name.clone(), hub.meters.flow(name));
+        let producers = snapshot.producers.keys().map(flow).collect();
         let door = (hub.door.in_flight(), hub.door.capacity());
         let log = hub.journal.waiting();
-        Self { generation: snapshot.generation, door, log, processors }
+        Self { generation: snapshot.generation, door, log, producers, processors }
     }
 
     fn whole(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -133,6 +141,25 @@ impl Scrape {
         for (name, help, value) in figures.into_iter().chain(log) {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+
+    fn published(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Events published, by how it ended";
+        let mut family = encoder.encode_descriptor("ingest_events", help, None, MetricType::Counter)?;
+        for (Name { namespace, name }, flow) in &self.producers {
+            for ending in Ending::ALL {
+                let labels =
+                    [("namespace", namespace.as_str()), ("producer", name), ("outcome", ending.word())];
+                ConstCounter::new(flow.ended(ending)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let (help, unit) = ("Bytes of events acknowledged by the log", Some(&Unit::Bytes));
+        let mut family = encoder.encode_descriptor("ingest", help, unit, MetricType::Counter)?;
+        for (Name { namespace, name }, flow) in &self.producers {
+            let labels = [("namespace", namespace.as_str()), ("producer", name.as_str())];
+            ConstCounter::new(flow.bytes()).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -171,6 +198,7 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.whole(&mut encoder)?;
+        self.published(&mut encoder)?;
         self.discarded(&mut encoder)?;
         GAUGES.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Gauge))?;
         COUNTERS.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Counter))

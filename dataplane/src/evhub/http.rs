@@ -16,6 +16,7 @@ use crate::{
     ingest::{
         Charge,
         body::{self, Bound},
+        trace::Asked,
     },
     problem::reason,
 };
@@ -33,12 +34,13 @@ pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
 }
 
 async fn post_report<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+    let asked = Asked::of(&hub, request.headers());
     let (body, charge) = match read(&hub, request).await {
         Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
     match json::report(&body) {
-        Ok(request) => answer(report(&hub, request, charge).await),
+        Ok(request) => answer(report(&hub, request, charge, &asked).await),
         Err(fault) => answer(Some(fault.into())),
     }
 }

@@ -16,8 +16,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{Ending, Taken, call::Until, event, status};
 use crate::{
     Hub,
-    ingest::{self, Charge, append::append_all, take},
-    meters::Ending as Ended,
+    ingest::{self, Charge, append::append_all, take, trace::Asked},
     problem::{self, Problem, reason},
 };
 
@@ -43,9 +42,11 @@ impl<J: Journal> Ingest for Service<J> {
 
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let charge = taken(&self.hub, &request).take();
+        let asked = Asked::of(&self.hub, request.metadata().as_ref());
         let PublishRequest { namespace, producer, events, correlation } = request.into_inner();
-        let batch = check(&self.hub, namespace, producer, events).map_err(|problem| status::of(&problem))?;
-        let results = batch.append(&self.hub, charge).await;
+        let batch = check(&self.hub, namespace, producer, events, &asked);
+        let batch = batch.map_err(|problem| status::of(&problem))?;
+        let results = batch.append(&self.hub, charge, &asked).await;
         if results.iter().all(Result::is_err)
             && let Some(Err(first)) = results.first()
         {
@@ -60,12 +61,13 @@ impl<J: Journal> Ingest for Service<J> {
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let taken = taken(&self.hub, &request);
         let end = Box::pin(end(&request));
+        let asked = Asked::of(&self.hub, request.metadata().as_ref());
         let hub = self.hub.clone();
         let answers = requests(request.into_inner(), end).map(move |message| {
-            let (hub, charge) = (hub.clone(), taken.take());
+            let (hub, charge, asked) = (hub.clone(), taken.take(), asked.again(&hub));
             async move {
                 match message {
-                    Ok(message) => Ok(answer(&hub, message, charge).await),
+                    Ok(message) => Ok(answer(&hub, message, charge, &asked).await),
                     Err(status) => Err(status),
                 }
             }
@@ -120,12 +122,17 @@ fn end<T>(request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> 
 }
 
 /// Publishes one request of a stream; what is wrong with it is said of each of its events.
-async fn answer<J: Journal>(hub: &Hub<J>, message: PublishRequest, charge: Charge) -> PublishResponse {
+async fn answer<J: Journal>(
+    hub: &Hub<J>,
+    message: PublishRequest,
+    charge: Charge,
+    asked: &Asked,
+) -> PublishResponse {
     let PublishRequest { namespace, producer, events, correlation } = message;
     let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
-    let outcomes = match check(hub, namespace, producer, events) {
+    let outcomes = match check(hub, namespace, producer, events, asked) {
         Ok(batch) => {
-            let results = batch.append(hub, charge).await;
+            let results = batch.append(hub, charge, asked).await;
             batch.outcomes(results)
         }
         Err(problem) if ids.is_empty() => vec![outcome(String::new(), Err(problem))],
@@ -140,6 +147,7 @@ fn check<J: Journal>(
     namespace: String,
     producer: String,
     events: Vec<CloudEvent>,
+    asked: &Asked,
 ) -> Result<Batch, Problem> {
     let namespace = if namespace.is_empty() { NAMESPACE.to_owned() } else { namespace };
     let name = Name::new(namespace, producer);
@@ -148,7 +156,7 @@ fn check<J: Journal>(
         take::admit(hub, &producer, events.len())?;
         Ok(events)
     });
-    let events = checked.inspect_err(|_| hub.meters.published(&name, Ended::Rejected))?;
+    let events = checked.inspect_err(|problem| ingest::refused(hub, &name, asked, || problem.words()))?;
     Ok(Batch { producer, events: events.into() })
 }
 
@@ -169,7 +177,13 @@ fn all(producer: &Producer, events: Vec<CloudEvent>) -> Result<Vec<(Event, Contr
             problem.at(format!("events[{index}]{field}"))
         })
     };
-    events.into_iter().enumerate().map(one).collect()
+    let events: Vec<_> = events.into_iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    let (bytes, limit) = (events.iter().map(|(event, _)| event.size()).sum::<usize>(), producer.batch_bytes);
+    if bytes > limit {
+        let detail = format!("the events have {bytes} bytes in all, and this Producer takes at most {limit}");
+        return Err(Problem::new(reason::BATCH_TOO_LARGE, detail).at("events"));
+    }
+    Ok(events)
 }
 
 fn single(producer: &Producer, message: CloudEvent) -> Result<(Event, Controls), Problem> {
@@ -187,8 +201,13 @@ fn taken<J: Journal, T>(hub: &Hub<J>, request: &Request<T>) -> Taken {
 // === impl Batch ===
 
 impl Batch {
-    async fn append<J: Journal>(&self, hub: &Hub<J>, charge: Charge) -> Vec<Result<Position, Problem>> {
-        append_all(hub, &self.producer, Arc::clone(&self.events), charge).await
+    async fn append<J: Journal>(
+        &self,
+        hub: &Hub<J>,
+        charge: Charge,
+        asked: &Asked,
+    ) -> Vec<Result<Position, Problem>> {
+        append_all(hub, &self.producer, Arc::clone(&self.events), charge, asked).await
     }
 
     fn outcomes(&self, results: Vec<Result<Position, Problem>>) -> Vec<Outcome> {

@@ -5,9 +5,13 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use evhub_event::{Controls, Event, Record, kafka};
 use evhub_journal::{Journal, Place, Position, Refusal, WriteError};
 use evhub_routing::Producer;
+use evhub_telemetry::Context;
 use tokio::time::{Instant, timeout};
 
-use super::door::Charge;
+use super::{
+    door::Charge,
+    trace::{self, Asked, Publishing},
+};
 use crate::{
     Hub,
     meters::{Ending, Meters},
@@ -25,20 +29,28 @@ pub(crate) async fn append<J: Journal>(
     producer: &Producer,
     (event, controls): &(Event, Controls),
     charge: Charge,
+    asked: &Asked,
 ) -> Result<Position, Problem> {
     let (note, bytes) = (Note::new(&hub.meters, producer), event.size());
-    let write = hub.journal.append(&producer.topic, Place::ByKey, record(event, controls));
+    let (mut publishing, places) = Publishing::begin(hub, producer, &[event], asked);
+    let place = places.first().and_then(Option::as_ref);
+    let write = hub.journal.append(&producer.topic, Place::ByKey, record(event, controls, place));
+    let mut appending = publishing.append(hub, producer);
     let task = tokio::spawn(async move {
         let result = write.await;
         drop(charge);
         note.ended(&result, bytes);
+        let result = result.map_err(Problem::from);
+        appending.ended(std::slice::from_ref(&result));
         result
     });
-    match timeout(DEADLINE, task).await {
-        Ok(Ok(result)) => Ok(result?),
+    let result = match timeout(DEADLINE, task).await {
+        Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(given_up()),
         Err(_) => Err(late()),
-    }
+    };
+    publishing.ended(std::slice::from_ref(&result));
+    result
 }
 
 /// Appends the events of a batch in their order, and says of each what became of it. Once the log takes no
@@ -48,10 +60,14 @@ pub(crate) async fn append_all<J: Journal>(
     producer: &Arc<Producer>,
     events: Arc<[(Event, Controls)]>,
     charge: Charge,
+    asked: &Asked,
 ) -> Vec<Result<Position, Problem>> {
     let (note, count) = (Note::new(&hub.meters, producer), events.len());
+    let all: Vec<&Event> = events.iter().map(|(event, _)| event).collect();
+    let (mut publishing, places) = Publishing::begin(hub, producer, &all, asked);
     // Here and not in the task, so that batches are in the log in the order in which this is first polled.
-    let offered = offer(hub, producer, &events).await;
+    let offered = offer(hub, producer, &events, &places).await;
+    let mut appending = publishing.append(hub, producer);
     let task = tokio::spawn(async move {
         let mut results = Vec::with_capacity(events.len());
         for (write, (event, _)) in offered.into_iter().zip(events.iter()) {
@@ -63,13 +79,16 @@ pub(crate) async fn append_all<J: Journal>(
             results.push(result.map_err(Problem::from));
         }
         drop(charge);
+        appending.ended(&results);
         results
     });
-    match timeout(DEADLINE, task).await {
+    let results = match timeout(DEADLINE, task).await {
         Ok(Ok(results)) => results,
         Ok(Err(_)) => vec![Err(given_up()); count],
         Err(_) => vec![Err(late()); count],
-    }
+    };
+    publishing.ended(&results);
+    results
 }
 
 /// An append that the log has been asked for.
@@ -78,16 +97,21 @@ enum Offered {
     Ended(Result<Position, WriteError>),
 }
 
-async fn offer<J: Journal>(hub: &Hub<J>, producer: &Producer, events: &[(Event, Controls)]) -> Vec<Offered> {
+async fn offer<J: Journal>(
+    hub: &Hub<J>,
+    producer: &Producer,
+    events: &[(Event, Controls)],
+    places: &[Option<Context>],
+) -> Vec<Offered> {
     let mut offered = Vec::with_capacity(events.len());
     let mut refused: Option<Refusal> = None;
-    for (event, controls) in events {
+    for ((event, controls), place) in events.iter().zip(places) {
         if let Some(refusal) = &refused {
             offered.push(Offered::Ended(Err(WriteError::Rejected(refusal.clone()))));
             continue;
         }
-        let mut write: Write =
-            Box::pin(hub.journal.append(&producer.topic, Place::ByKey, record(event, controls)));
+        let record = record(event, controls, place.as_ref());
+        let mut write: Write = Box::pin(hub.journal.append(&producer.topic, Place::ByKey, record));
         // What is refused at the door is known at once.
         let now = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         offered.push(match now {
@@ -109,9 +133,10 @@ fn door_wide(result: &Result<Position, WriteError>) -> Option<&Refusal> {
     }
 }
 
-fn record(event: &Event, controls: &Controls) -> Record {
+fn record(event: &Event, controls: &Controls, place: Option<&Context>) -> Record {
     let mut record = kafka::encode(event);
     record.headers.extend(controls.headers());
+    record.headers.extend(place.into_iter().flat_map(trace::headers));
     record
 }
 

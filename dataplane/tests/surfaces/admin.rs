@@ -151,3 +151,75 @@ async fn the_page_of_metrics_and_the_metrics_name_the_same() {
     }
     assert_eq!(found, documented.len(), "docs/metrics.md names what does not exist\n{text}");
 }
+
+/// All pairs of labels on the page.
+fn labels(text: &str) -> std::collections::BTreeSet<(String, String)> {
+    let of_line = |line: &str| {
+        let (_, rest) = line.split_once('{')?;
+        let (labels, _) = rest.rsplit_once('}')?;
+        let pair = |pair: &str| {
+            let (name, value) = pair.split_once("=\"").unwrap();
+            (name.to_owned(), value.trim_end_matches('"').to_owned())
+        };
+        Some(labels.split(',').map(pair).collect::<Vec<_>>())
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(of_line).flatten().collect()
+}
+
+async fn page(rig: &Rig) -> String {
+    String::from_utf8(rig.ask(rig.admin, get("/metrics")).await.body).unwrap()
+}
+
+#[tokio::test]
+async fn what_clients_send_never_becomes_a_label() {
+    let rig = Rig::start().await;
+    for n in 0..200 {
+        let hostile = [
+            request("POST", &format!("/namespaces/n{n}/producers/p{n}"), &[], "x"),
+            request("POST", &format!("/hostile/{n}?q={n}"), &[], "x"),
+            request(&format!("M{n}"), SINK, &[], "x"),
+            request("POST", &format!("{SINK}?type=t{n}&key=k{n}"), &[("user-agent", &format!("u{n}"))], "x"),
+            request("POST", SINK, &[("content-encoding", &format!("e{n}"))], "x"),
+        ];
+        for request in hostile {
+            rig.ask(rig.http, request).await;
+        }
+        let mut raw = super::h2::Raw::connect(rig.grpc).await;
+        raw.call(&format!("/no.such.Service{n}/Call"), &[], bytes::Bytes::new()).await;
+    }
+    let text = page(&rig).await;
+    let found = labels(&text);
+    let known = |name: &str| -> Vec<&str> {
+        match name {
+            "namespace" => vec!["shop", "tight"],
+            "producer" => vec!["orders", "late"],
+            "processor" => vec!["billing"],
+            "listener" => vec!["http", "grpc", "api", "admin"],
+            "outcome" => vec!["accepted", "rejected", "unknown"],
+            "reason" => vec!["tags", "type", "expression", "unclear", "exhausted", "cancelled"],
+            "status" => vec!["200", "202", "404", "405", "415"],
+            _ => vec![],
+        }
+    };
+    for (name, value) in found.iter().filter(|(name, _)| name != "le") {
+        assert!(known(name).contains(&value.as_str()), "{name}=\"{value}\"");
+    }
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 150, "{series} series");
+}
+
+#[tokio::test]
+async fn what_runs_no_more_is_shown_no_more() {
+    let rig = Rig::start().await;
+    rig.ask(rig.http, request("POST", SINK, &[], "x")).await;
+    let of_shop = |text: &str| labels(text).contains(&("namespace".to_owned(), "shop".to_owned()));
+    assert!(of_shop(&page(&rig).await));
+    rig.snapshots.send_modify(|snapshot| {
+        let mut less = evhub_routing::Snapshot::clone(snapshot);
+        less.producers.retain(|name, _| name.namespace != "shop");
+        less.processors.clear();
+        *snapshot = std::sync::Arc::new(less);
+    });
+    let text = page(&rig).await;
+    assert!(!of_shop(&text) && !text.contains("billing"), "{text}");
+}

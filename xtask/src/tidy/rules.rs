@@ -81,7 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "evhub-dispatch",
-        Only(&["evhub-event", "evhub-routing", "evhub-journal", "evhub-backoff"]),
+        Only(&["evhub-event", "evhub-routing", "evhub-journal", "evhub-backoff", "evhub-telemetry"]),
         Free,
         &[KUBE, CRDS, RDKAFKA],
     ),
@@ -103,6 +103,7 @@ pub(crate) const ROWS: &[Row] = &[
             "evhub-lease",
             "evhub-lifecycle",
             "evhub-backoff",
+            "evhub-telemetry",
         ]),
         Free,
         &[CRDS, COMPILE, RDKAFKA],
@@ -145,6 +146,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("evhub-lease", Only(&[]), Free, &[RDKAFKA]),
     row("evhub-lifecycle", Only(&[]), Free, &[KUBE, RDKAFKA]),
     row("evhub-backoff", Only(&[]), Free, &[TOKIO, KUBE, RDKAFKA]),
+    row("evhub-telemetry", Only(&[]), Free, &[KUBE, RDKAFKA]),
     // Measures whatever it likes; nothing may use it.
     row("evhub-bench", AllBut(&["evhub-e2e", "evhub-fuzz", "xtask"]), Free, &[]),
     // Drives whatever parses; nothing may use it.

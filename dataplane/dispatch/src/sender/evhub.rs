@@ -64,7 +64,7 @@ struct EventTag<'a> {
 /// The request's body.
 #[expect(clippy::missing_panics_doc, reason = "strings and numbers always serialize")]
 pub fn request(delivery: &Delivery<'_>) -> Bytes {
-    let Delivery { event, tags, producer, pass_back, identity } = delivery;
+    let Delivery { event, tags, producer, pass_back, identity, trace: _ } = delivery;
     let own = format!("/evhub/{}/{}", producer.app_id, producer.topic_id);
     let request = DispatchReq {
         event_id: &event.id,

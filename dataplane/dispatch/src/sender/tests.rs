@@ -37,7 +37,7 @@ fn sent(
         Identity { delivery: "d".into(), attempt, epoch: 1, processor: "shop/billing", generation: 1 };
     let tags = ["paid".to_owned(), "vip".to_owned()];
     let producer = EvhubName { app_id: "shop".into(), topic_id: "orders".into() };
-    let delivery = Delivery { event, tags: &tags, producer: &producer, pass_back, identity };
+    let delivery = Delivery { event, tags: &tags, producer: &producer, pass_back, identity, trace: None };
     let (headers, body) = content(protocol, &delivery);
     (headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned()), body)
 }

@@ -9,6 +9,7 @@ use std::{
 use evhub_backoff::Backoff;
 use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
 use evhub_routing::{EvhubName, Order, Processor, derived_record_bytes};
+use evhub_telemetry::Tracer;
 use tokio::{sync::OnceCell, sync::watch, time::sleep};
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ pub(super) struct Shared<J> {
     pub(super) progress: Arc<Progress>,
     pub(super) sender: Sender,
     pub(super) inbox: watch::Receiver<bool>,
+    pub(super) tracer: Tracer,
     /// The Processor's name as attempts carry it.
     pub(super) name: String,
     /// The namespace of its deliveries' idempotency keys.
@@ -39,11 +41,12 @@ pub(super) struct Shared<J> {
 
 impl<J: Journal> Shared<J> {
     pub(super) fn new(assignment: Assignment<J>) -> Self {
-        let Assignment { journal, processor, producers, progress, sender, inbox, resume: _ } = assignment;
+        let Assignment { journal, processor, producers, progress, sender, inbox, resume: _, tracer } =
+            assignment;
         let identity = Uuid::new_v5(&Uuid::NAMESPACE_URL, processor.uid.as_bytes());
         let name = processor.name.to_string();
         let (state, dead) = (OnceCell::new(), OnceCell::new());
-        Self { journal, processor, producers, progress, sender, inbox, name, identity, state, dead }
+        Self { journal, processor, producers, progress, sender, inbox, tracer, name, identity, state, dead }
     }
 
     /// The stable idempotency key of an event's delivery to this Processor: the same for every attempt, whoever makes

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::{
     shared::{Shared, now},
     takeover::Taken,
+    trace,
 };
 use crate::{
     dead::{Cause, Reason},
@@ -119,11 +120,18 @@ async fn send<J: Journal>(
     let Some(producer) = shared.producer(origin.unwrap_or(topic)) else {
         return Answer::Failed("it is not known where the event came from".to_owned()).into();
     };
-    let (tags, pass_back) = (&controls.tags, payload.pass_back.as_ref());
-    let delivery = Delivery { event: &event, tags, producer, pass_back, identity };
+    let place = trace::place(&payload.record, &event);
+    let mut span =
+        shared.tracer.begin(place.as_ref(), || trace::attempt(processor, topic, &event, &identity));
+    // Without a span the target is told the place as it came, which is what others know it by.
+    let trace = span.context().or(place);
+    let (tags, pass_back, trace) = (&controls.tags, payload.pass_back.as_ref(), trace.as_ref());
+    let delivery = Delivery { event: &event, tags, producer, pass_back, identity, trace };
     let target = &processor.target;
     let timeout = controls.timeout.map_or(target.timeout, |allowed| allowed.min(target.timeout));
-    shared.sender.attempt(target, &delivery, timeout).await
+    let reply = shared.sender.attempt(target, &delivery, timeout).await;
+    trace::tell(&mut span, &reply.answer);
+    reply
 }
 
 /// The payload, or an empty one and why it cannot be read. Waits for a log that is not available.

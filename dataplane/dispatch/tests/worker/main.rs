@@ -18,3 +18,4 @@ mod poison;
 mod policy;
 mod protocols;
 mod start;
+mod trace;

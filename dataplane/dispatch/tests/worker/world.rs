@@ -22,6 +22,7 @@ use evhub_routing::{
     Backoff, EvhubName, Growth, Name, OnExhausted, Order, Policy, Processor, Protocol, Retry, RetryAfter,
     RetryOn, Route, Start, Target,
 };
+use evhub_telemetry::Tracer;
 use tempfile::TempDir;
 use tokio::{
     sync::{oneshot, watch},
@@ -109,6 +110,7 @@ impl World {
             sender: Sender::default(),
             inbox: self.inbox.subscribe(),
             resume: self.resume.subscribe(),
+            tracer: Tracer::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(run(assignment, async move {

@@ -1,0 +1,19 @@
+//! Traces: where a piece of work belongs, what was done, and who is told.
+//!
+//! In: headers of W3C Trace Context, and the variables by which OpenTelemetry is set up. Out: headers again, and spans
+//! over OTLP. It knows nothing of events. All of OpenTelemetry's own interface is behind this one.
+//!
+//! - [`Context`]: a place in a trace, as headers say it. Pure
+//! - [`Tracer`], [`Span`]: what was done. Without an export a span is nothing and costs nothing
+//! - [`Export`]: who is told
+
+mod client;
+mod context;
+mod export;
+mod span;
+
+pub use self::{
+    context::{Context, Malformed, TRACEPARENT, TRACESTATE},
+    export::Export,
+    span::{Kind, Span, Tracer, What},
+};
