@@ -7,7 +7,6 @@ mod call;
 mod connection;
 mod deadline;
 mod event;
-mod greeting;
 mod health;
 mod ingest;
 mod intake;
@@ -26,7 +25,13 @@ use tonic::service::Routes;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 pub(crate) use self::{event::instant, intake::Taken};
-use crate::{Hub, evhub, server};
+use crate::{
+    Hub, evhub,
+    server::{
+        self,
+        multiplex::{AGE, PING, PONG, STREAMS},
+    },
+};
 
 /// The services whose health can be asked for, beside that of the whole.
 const SERVICES: [&str; 2] = ["evhub.ingest.v1.Ingest", "evhub_producer.evhubProducer"];
@@ -36,6 +41,8 @@ const SERVICES: [&str; 2] = ["evhub.ingest.v1.Ingest", "evhub_producer.evhubProd
 pub struct Limits {
     /// Connections open at once; more are closed.
     pub connections: usize,
+    /// Connections of one address, or of one network of IPv6, open at once; more are closed.
+    pub per_address: usize,
     /// Calls at once on one connection.
     pub streams: u32,
     /// From the connection's beginning to the end of its greeting.
@@ -48,6 +55,8 @@ pub struct Limits {
     pub ping: Duration,
     /// How long it may take to say so.
     pub pong: Duration,
+    /// How long an answer may wait for its reader to take any of it.
+    pub write: Duration,
     /// How old a connection may become, give or take a tenth, so that load spreads over new replicas.
     pub age: Duration,
     /// How long calls under way may take after that, or after the drain has begun.
@@ -74,8 +83,13 @@ pub async fn serve<J: Journal>(
         longest: limits.call,
         routes: routes(&hub, &drain),
     });
-    let bounds =
-        server::Bounds { name, connections: limits.connections, turned_away: b"", drain: limits.grace };
+    let bounds = server::Bounds {
+        name,
+        connections: limits.connections,
+        per_address: limits.per_address,
+        turned_away: b"",
+        drain: limits.grace,
+    };
     let one = drain.clone();
     server::accept(bounds, listener, &hub.meters, &drain, move |stream| {
         connection::serve(Arc::clone(&context), limits, one.clone(), stream)
@@ -124,14 +138,16 @@ impl Default for Limits {
     /// Safe against slow and silent peers, and out of the way of honest ones.
     fn default() -> Self {
         Self {
-            connections: 1024,
-            streams: 100,
+            connections: 1536,
+            per_address: 1152,
+            streams: STREAMS,
             greeting: Duration::from_secs(10),
             head_bytes: 16 << 10,
             call: Duration::from_secs(30),
-            ping: Duration::from_secs(30),
-            pong: Duration::from_secs(20),
-            age: Duration::from_mins(30),
+            ping: PING,
+            pong: PONG,
+            write: Duration::from_secs(30),
+            age: AGE,
             grace: Duration::from_secs(25),
         }
     }

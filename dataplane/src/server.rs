@@ -1,13 +1,16 @@
 //! HTTP connections, bounded in every phase. One accept loop serves every listener.
 //!
-//! hyper parses; everything that can last has a bound of ours: how many connections, how long one may be silent, how
+//! HTTP/1.1, and HTTP/2 of clients that know we speak it. hyper parses; everything that can last has a bound of ours: how many connections, how long one may be silent, how
 //! long a head may take, how slowly a body may come, how long an answer may wait for its reader, and how long a drain
 //! may wait for requests. A panic ends one request, never the listener.
 
 mod connection;
+pub(crate) mod multiplex;
 mod pace;
-mod phase;
-mod socket;
+pub(crate) mod phase;
+pub(crate) mod readers;
+mod seats;
+pub(crate) mod socket;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -19,8 +22,8 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::connection::Context;
 pub(crate) use self::pace::TooSlow;
+use self::{connection::Context, seats::Seats};
 use crate::meters::Meters;
 
 /// Answers a connection beyond the limit, which is not even read from.
@@ -34,6 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections open at once; more are answered 503 and closed.
     pub connections: usize,
+    /// Connections of one address, or of one network of IPv6, open at once; more are turned away likewise.
+    pub per_address: usize,
     /// From the first byte of a request (or the connection's beginning) to the end of its head.
     pub head: Duration,
     /// Between two requests of a connection.
@@ -42,6 +47,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// How many headers a head may have.
     pub headers: usize,
+    /// Over HTTP/2, the bytes of all heads whose requests are under way; more requests are answered 429.
+    pub heads: usize,
     /// How long a body may come as slowly as it likes.
     pub body_grace: Duration,
     /// After that, how many bytes a second at the least, on average.
@@ -80,6 +87,8 @@ pub(crate) struct Bounds {
     pub(crate) name: &'static str,
     /// Connections open at once.
     pub(crate) connections: usize,
+    /// Connections of one peer open at once.
+    pub(crate) per_address: usize,
     /// What is said to those beyond before they are closed.
     pub(crate) turned_away: &'static [u8],
     /// How long a drain waits for connections to end.
@@ -96,9 +105,16 @@ pub async fn serve(
     meters: Meters,
     drain: Drain,
 ) {
-    let context = Arc::new(Context { name, router, limits, meters: meters.clone(), drain: drain.clone() });
-    let bounds =
-        Bounds { name, connections: limits.connections, turned_away: TURNED_AWAY, drain: limits.drain };
+    let heads = Arc::new(Semaphore::new(limits.heads));
+    let context = Context { name, router, limits, heads, meters: meters.clone(), drain: drain.clone() };
+    let context = Arc::new(context);
+    let bounds = Bounds {
+        name,
+        connections: limits.connections,
+        per_address: limits.per_address,
+        turned_away: TURNED_AWAY,
+        drain: limits.drain,
+    };
     accept(bounds, listener, &meters, &drain, move |stream| {
         let context = Arc::clone(&context);
         async move { connection::serve(&context, stream).await }
@@ -116,7 +132,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     serve: impl Fn(TcpStream) -> F,
 ) {
     let name = bounds.name;
-    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let seats = Seats::new(bounds.connections, bounds.per_address);
     let (open, turned_away) = (meters.connections(name), meters.turned_away(name));
     let mut connections = JoinSet::new();
     let mut begun = pin!(drain.begun());
@@ -125,8 +141,8 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
             () = &mut begun => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                Ok((stream, peer)) => {
+                    let Some(seat) = seats.take(peer.ip()) else {
                         turned_away.inc();
                         // A new socket has room for so little; if not, closing says enough.
                         let _ = stream.try_write(bounds.turned_away);
@@ -137,7 +153,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
                         open.inc();
                         connection.await;
                         open.dec();
-                        drop(slot);
+                        drop(seat);
                     });
                 }
                 Err(error) => {
@@ -167,11 +183,13 @@ impl Default for Limits {
     /// Safe against slow and silent peers, and out of the way of honest ones.
     fn default() -> Self {
         Self {
-            connections: 1024,
+            connections: 1536,
+            per_address: 1152,
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             head_bytes: 64 << 10,
             headers: 100,
+            heads: 16 << 20,
             body_grace: Duration::from_secs(10),
             body_rate: 1 << 10,
             body: Duration::from_mins(1),

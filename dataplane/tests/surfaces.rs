@@ -3,6 +3,7 @@
 
 mod surfaces {
     mod admin;
+    mod attacks;
     mod batch;
     mod calls;
     mod cloudevents;
@@ -17,6 +18,8 @@ mod surfaces {
     mod refuse_calls;
     mod rig;
     mod serve;
+    mod shed;
     mod tail;
+    mod trace;
     mod wire;
 }

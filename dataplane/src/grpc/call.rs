@@ -19,6 +19,7 @@ use crate::{
     ingest::Door,
     meters::Meters,
     problem::{Outcome, Problem, reason},
+    server::readers::Watched,
 };
 
 /// What all calls of a listener share.
@@ -80,6 +81,10 @@ async fn called(
         return Err(expired());
     }
     let taken = Taken::new(&context.door);
+    // Many calls of one connection hold their heads at once.
+    if !taken.grow(head_bytes(&request)) {
+        return Err(Problem::new(reason::BUSY, "too many bytes are on their way to the log").retry_after(1));
+    }
     // A reflection client may keep its stream for ever; it has nothing to lose when it ends.
     let reflection = request.uri().path().starts_with("/grpc.reflection.");
     let end = reflection.then(|| Box::pin(ending.begun()) as super::intake::End);
@@ -100,6 +105,12 @@ async fn called(
         }
         Err(_) => Err(expired().unknown()),
     }
+}
+
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    headers + request.uri().path().len()
 }
 
 /// The answer, its refusal in our words.
@@ -126,4 +137,4 @@ fn note(listener: &str, Problem { reason, detail, outcome, .. }: &Problem) {
 }
 
 /// No answer is an error of the transport's.
-pub(super) type Answered = Result<Response<Body>, Infallible>;
+pub(super) type Answered = Result<Response<Watched<Body>>, Infallible>;

@@ -1,10 +1,9 @@
 //! One HTTP/2 connection: many calls at once, for as long as a connection may live. Does I/O.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use evhub_lifecycle::{Drain, channel};
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -13,11 +12,13 @@ use tokio::{
 use super::{
     Limits,
     call::{self, Answered, Context},
-    greeting::Greeting,
 };
-
-/// How many calls that were reset before they were answered a connection may have waiting.
-const RESETS: usize = 32;
+use crate::server::{
+    self, multiplex,
+    phase::Phase,
+    readers::{Readers, Watched},
+    socket::Socket,
+};
 
 /// Serves one connection to its end: its peer's, its age's, or the drain's.
 pub(super) async fn serve(context: Arc<Context>, limits: Limits, drain: Drain, stream: TcpStream) {
@@ -26,47 +27,44 @@ pub(super) async fn serve(context: Arc<Context>, limits: Limits, drain: Drain, s
         tracing::debug!(%error, "could not set TCP_NODELAY");
     }
     let name = context.name;
-    let (trigger, ending) = channel();
-    let io = TokioIo::new(Greeting::new(stream, limits.greeting));
-    let service = hyper::service::service_fn(move |request| {
-        let (context, ending) = (Arc::clone(&context), ending.clone());
-        async move { Answered::Ok(call::answer(&context, &ending, request).await) }
-    });
-    let mut connection = pin!(builder(&limits).serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = drain.begun() => None,
-        () = sleep(age(&limits)) => None,
+    let bounds = server::Limits { head: limits.greeting, write: limits.write, ..server::Limits::default() };
+    let mut socket = Socket::new(stream, Arc::new(Phase::default()), bounds);
+    let greeted = tokio::select! {
+        greeted = socket.greeted() => greeted,
+        () = drain.begun() => return,
     };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
+    if !matches!(greeted, Ok(true)) {
+        return tracing::debug!(listener = name, ?greeted, "a connection ends that does not speak HTTP/2");
+    }
+    let (trigger, ending) = channel();
+    let readers = Arc::new(Readers::default());
+    let watching = Arc::clone(&readers);
+    let service = hyper::service::service_fn(move |request| {
+        let (context, ending, readers) = (Arc::clone(&context), ending.clone(), Arc::clone(&readers));
+        async move {
+            let response = call::answer(&context, &ending, request).await;
+            Answered::Ok(response.map(|body| Watched::new(body, &readers)))
+        }
+    });
+    let builder = multiplex::builder(limits.streams, limits.head_bytes, limits.ping, limits.pong);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = drain.begun() => {}
+            () = sleep(multiplex::spread(limits.age)) => {}
+        }
         trigger.begin();
         connection.as_mut().graceful_shutdown();
-        match timeout(limits.grace, connection).await {
-            Ok(ended) => ended,
-            Err(_) => return tracing::debug!(listener = name, "calls outlasted their connection"),
-        }
+        // Calls that outlast their connection are cut off.
+        timeout(limits.grace, connection.as_mut()).await.unwrap_or(Ok(()))
     };
-    if let Err(error) = ended {
-        tracing::debug!(listener = name, %error, "a connection broke");
+    tokio::select! {
+        ended = served => if let Err(error) = ended {
+            tracing::debug!(listener = name, %error, "a connection broke");
+        },
+        () = watching.stalled(limits.write) => {
+            tracing::debug!(listener = name, "a connection is cut off: it does not read its answers");
+        }
     }
-}
-
-/// Spread, so that connections which began together do not end together.
-fn age(limits: &Limits) -> Duration {
-    limits.age.mul_f64(0.9 + 0.2 * fastrand::f64())
-}
-
-fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.head_bytes)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .keep_alive_interval(limits.ping)
-        .keep_alive_timeout(limits.pong);
-    builder
 }

@@ -54,7 +54,8 @@ impl Taken {
         std::mem::replace(&mut *charge, self.door.enter())
     }
 
-    fn grow(&self, bytes: usize) -> bool {
+    /// Takes room for so many bytes more; says whether there was any.
+    pub(super) fn grow(&self, bytes: usize) -> bool {
         self.charge.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
     }
 }

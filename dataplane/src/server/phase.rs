@@ -18,7 +18,7 @@ use http_body::{Frame, SizeHint};
 
 /// The state of one connection. Its parts run in one task, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     begun: AtomicU64,
     ended: AtomicU64,
     unread: AtomicBool,
@@ -47,6 +47,11 @@ impl Phase {
     /// Whether we owe an answer.
     pub(super) fn is_serving(&self) -> bool {
         self.begun.load(Relaxed) != self.ended.load(Relaxed)
+    }
+
+    /// How many requests have begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
     }
 
     /// How many requests have been answered.

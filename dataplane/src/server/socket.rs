@@ -1,9 +1,11 @@
 //! A connection's socket, which fails when its peer keeps us waiting. Does I/O.
 //!
 //! hyper knows one time-out, for heads, and counts an idle connection's silence towards it. Here a peer has its own time
-//! in each phase: a new or begun head, silence between requests, and taking what we write.
+//! in each phase: a new or begun head, silence between requests, and taking what we write. It also tells, from how a
+//! connection begins, which protocol is spoken on it.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -23,9 +25,18 @@ use super::{Limits, phase::Phase};
 /// than a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How HTTP/2 begins where the peer knows that we speak it.
+const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What must follow in time: the head of a frame of settings.
+const SETTINGS: usize = 9;
+
 /// A socket with deadlines.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
+    /// What came before it was known which protocol is spoken, how much of it that was, and how much was read since.
+    first: [u8; PREFACE.len()],
+    came: usize,
+    given: usize,
     phase: Arc<Phase>,
     limits: Limits,
     reading: Reading,
@@ -42,6 +53,10 @@ enum Reading {
     Head { answered: u64, begun: bool },
     /// A head must have begun by then.
     Idle { answered: u64 },
+    /// So many bytes of the greeting must have come by then.
+    Greeting { missing: usize },
+    /// Nothing: the connection carries many requests at once, and is watched as a whole.
+    Multiplexed,
     /// Nothing: we owe an answer.
     Serving,
     /// The answer is out and what still comes is thrown away until then.
@@ -50,10 +65,13 @@ enum Reading {
 
 impl Socket {
     /// A new connection, whose first head must come in time.
-    pub(super) fn new(stream: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
+    pub(crate) fn new(stream: TcpStream, phase: Arc<Phase>, limits: Limits) -> Self {
         let now = Instant::now();
         Self {
             stream,
+            first: [0; PREFACE.len()],
+            came: 0,
+            given: 0,
             phase,
             limits,
             reading: Reading::Head { answered: 0, begun: false },
@@ -63,8 +81,47 @@ impl Socket {
         }
     }
 
-    /// Brings the read deadline in line with where the connection stands; `came` says that bytes have just come.
-    fn arrange(&mut self, came: bool) {
+    /// Waits until it is clear whether HTTP/2 is spoken here.
+    pub(crate) async fn greeted(&mut self) -> io::Result<bool> {
+        loop {
+            let (come, expected) = (self.first.get(..self.came), PREFACE.get(..self.came));
+            if come != expected {
+                return Ok(false);
+            }
+            if self.came == PREFACE.len() {
+                self.reading = Reading::Greeting { missing: SETTINGS };
+                return Ok(true);
+            }
+            if poll_fn(|cx| self.poll_greeting(cx)).await? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { stream, first, came, .. } = self;
+        let mut buffer = ReadBuf::new(first.get_mut(*came..).unwrap_or_default());
+        if let Poll::Ready(result) = Pin::new(stream).poll_read(cx, &mut buffer) {
+            let count = buffer.filled().len();
+            *came += count;
+            self.arrange(count);
+            return Poll::Ready(result.map(|()| count));
+        }
+        self.read_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Brings the read deadline in line with where the connection stands, when so many bytes have just come.
+    fn arrange(&mut self, came: usize) {
+        match self.reading {
+            Reading::Greeting { missing } if missing > came => {
+                self.reading = Reading::Greeting { missing: missing - came };
+            }
+            Reading::Greeting { .. } | Reading::Multiplexed => self.reading = Reading::Multiplexed,
+            _ => self.arrange_requests(came > 0),
+        }
+    }
+
+    fn arrange_requests(&mut self, came: bool) {
         let answered = self.phase.answered();
         let now = Instant::now();
         let (reading, deadline) = match self.reading {
@@ -128,13 +185,19 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(rest) = this.first.get(this.given..this.came).filter(|rest| !rest.is_empty()) {
+            let count = rest.len().min(buffer.remaining());
+            buffer.put_slice(rest.get(..count).unwrap_or_default());
+            this.given += count;
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            this.arrange(buffer.filled().len() > before);
+            this.arrange(buffer.filled().len() - before);
             return Poll::Ready(result);
         }
-        this.arrange(false);
-        if this.reading == Reading::Serving {
+        this.arrange(0);
+        if matches!(this.reading, Reading::Serving | Reading::Multiplexed) {
             return Poll::Pending;
         }
         this.read_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))

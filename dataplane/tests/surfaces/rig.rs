@@ -74,7 +74,11 @@ impl Rig {
         Self::bounded(Limits::default(), limits, |hub| hub.door = door).await
     }
 
-    async fn bounded(limits: Limits, calls: grpc::Limits, change: impl FnOnce(&mut Hub<Embedded>)) -> Self {
+    pub(super) async fn bounded(
+        limits: Limits,
+        calls: grpc::Limits,
+        change: impl FnOnce(&mut Hub<Embedded>),
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let journal = Embedded::open(Options::new(dir.path())).unwrap();
         let settings = TopicSettings {

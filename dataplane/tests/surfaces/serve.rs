@@ -226,3 +226,14 @@ async fn a_taken_address_is_named_with_its_flag() {
     let error = server::bind("--http", &rig.http.to_string()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("could not listen on {} (--http)", rig.http));
 }
+
+#[tokio::test]
+async fn nobody_takes_all_connections() {
+    let rig = Rig::with(Limits { per_address: 1, ..Limits::default() }, Door::default()).await;
+    let mut held = Wire::connect(rig.http).await;
+    assert_eq!(held.exchange(request("POST", SINK, &[], "1")).await.status, 202);
+    let mut second = Wire::connect(rig.http).await;
+    assert_eq!(second.answer().await.unwrap().status, 503);
+    let mut other = Wire::connect_from("127.0.0.2", rig.http).await;
+    assert_eq!(other.exchange(request("POST", SINK, &[], "1")).await.status, 202, "another address gets in");
+}

@@ -32,6 +32,13 @@ impl Wire {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// As somebody at another address.
+    pub(super) async fn connect_from(own: &str, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(own.parse().unwrap(), 0)).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
