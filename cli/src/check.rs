@@ -14,8 +14,8 @@ use crate::{
 
 /// Say what a hub would make of these manifests
 ///
-/// Exits 0 when everything is accepted and resolved, 1 when something is not, 64 when no file is named and 78 when one
-/// cannot be read.
+/// Exits 0 when everything is accepted and resolved, 1 when something is not or there is nothing to check at all, 64 when
+/// no file is named and 78 when one cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   evhub check examples/quickstart
@@ -54,7 +54,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             output::value(output, &matches, || matches::table(&matches, Style::stdout()))?;
         }
     }
-    Ok(if compiled.is_sound() { Exit::Success } else { Exit::Failed })
+    // Whoever checks nothing has named the wrong folder, and should hear it before a hub runs without resources.
+    let sound = compiled.is_sound() && !compiled.verdicts.is_empty();
+    Ok(if sound { Exit::Success } else { Exit::Failed })
 }
 
 /// As `evhub dev` would decide on a first start.
@@ -66,7 +68,7 @@ fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
 
 fn table(verdicts: &[Verdict], style: Style) -> String {
     if verdicts.is_empty() {
-        return "no Producer and no Processor found\n".into();
+        return "nothing to check: no Producer and no Processor (apiVersion evhub.dev/v1alpha1) is in these files\n".into();
     }
     let mut table = output::Table::new(["KIND", "NAME", "VERDICT", "WHERE"]);
     for verdict in verdicts {

@@ -162,6 +162,11 @@ impl Client {
         Ok(self.decode(&answer)?)
     }
 
+    /// Tells the hub to do something that needs no more words, and hears only that it was done.
+    pub(crate) async fn tell(&self, path: &str) -> Result<(), Error> {
+        self.send(ANSWER, Method::POST, path, HeaderMap::new(), Bytes::new()).await.map(drop)
+    }
+
     /// Sends bytes under headers of the caller's and reads the answer.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List a Processor's dead letters
+    ///
+    /// On a terminal a long cause is cut to what fits; `dead show` and -o json have it whole.
     #[command(after_help = "Example:\n  evhub dead list -n shop billing -o json")]
     List {
         /// The Processor: NAME or NAMESPACE/NAME
@@ -216,9 +219,23 @@ fn story(letter: &Letter, style: Style) -> String {
         let _ = writeln!(text, "  {name:<14} {}", printable(&value));
     }
     for (name, value) in &letter.rest {
-        let _ = write!(text, "  {:<14}{}", printable(name), plain(value));
+        let _ = match (name.as_str(), value.as_str()) {
+            ("dataBase64", Some(data)) => write!(text, "  {:<14}{}", "data", self::data(data)),
+            _ => write!(text, "  {:<14}{}", printable(name), plain(value)),
+        };
     }
     text
+}
+
+/// What the event carries: as it is where that is text, else what it takes to look at it elsewhere.
+fn data(base64: &str) -> String {
+    let bytes = STANDARD.decode(base64).unwrap_or_default();
+    let readable = |text: &&str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+    match std::str::from_utf8(&bytes).ok().filter(readable) {
+        Some(text) if !text.contains('\n') => format!(" {}\n", printable(text)),
+        Some(text) => text.lines().fold("\n".to_owned(), |all, line| all + "    " + &printable(line) + "\n"),
+        None => format!(" {} bytes, no text; in base64: {base64}\n", bytes.len()),
+    }
 }
 
 /// Texts without their quotes, the items of a list a line each, everything else as compact JSON.
@@ -239,6 +256,10 @@ fn flat(item: &Value) -> String {
         other => format!("{}={other}", printable(name)),
     };
     match item {
+        Value::Object(members) if members.len() == 2 && members.contains_key("name") => {
+            let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
+            format!("{}: {}", printable(text("name")), printable(text("value")))
+        }
         Value::Object(members) => members.iter().map(member).collect::<Vec<_>>().join("  "),
         other => other.to_string(),
     }
@@ -322,6 +343,16 @@ evhub.shop.orders:3:17  order-4  ada  MAX_ATTEMPTS  3         2026-01-01T00:00:0
             story.ends_with("  causes        \n    attempt=3  status=503  text=no\n  processorUid   u-1\n"),
             "{story}"
         );
+    }
+
+    #[test]
+    fn data_is_shown_as_text_where_it_is_text() {
+        let shown = |bytes: &[u8]| data(&STANDARD.encode(bytes));
+        assert_eq!(shown(br#"{"order": 1}"#), " {\"order\": 1}\n");
+        assert_eq!(shown("a\n\tb é\n".as_bytes()), "\n    a\n    \\tb é\n");
+        assert_eq!(shown(b""), " \n");
+        assert_eq!(shown(b"\xff"), " 1 bytes, no text; in base64: /w==\n");
+        assert_eq!(shown(b"\x1b[2J"), " 4 bytes, no text; in base64: G1sySg==\n");
     }
 
     #[test]

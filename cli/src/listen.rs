@@ -11,14 +11,18 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use serde::Serialize;
 
 use crate::{
     client::Client,
     exit::Exit,
     name::Reference,
-    output::{self, or_dash, printable},
+    output::{self, Format, or_dash, printable},
     style::{Style, Tone},
-    tail::stream::{Entry, Item, Tail},
+    tail::{
+        self,
+        stream::{Entry, Item, Tail},
+    },
 };
 
 /// How long the service may take for one event.
@@ -31,7 +35,10 @@ const READ: usize = 64 << 10;
 /// For trying a service out: each event that is published from now on is sent once, in order, as a Processor would send
 /// it, and the answer is shown. Nothing is kept and nothing is tried again; a Processor does both.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  evhub listen -n shop orders --forward-to http://127.0.0.1:3000/events")]
+#[command(
+    after_help = "Examples:\n  evhub listen -n shop orders --forward-to http://127.0.0.1:3000/events\n  \
+    evhub listen shop/orders --forward-to http://127.0.0.1:3000/ --count 1 -o json"
+)]
 pub(crate) struct Args {
     /// The Producer: NAME or NAMESPACE/NAME
     producer: Reference,
@@ -41,6 +48,24 @@ pub(crate) struct Args {
     /// End after so many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    #[command(flatten)]
+    output: output::Options,
+}
+
+/// What became of one event, for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Forwarded<'a> {
+    partition: u32,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 /// A URL that events can be sent to.
@@ -52,14 +77,17 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow:
     let producer = args.producer.within(namespace);
     let mut tail =
         Tail::open(client, &producer).await.with_context(|| format!("could not watch {producer}"))?;
-    eprintln!("forwarding {producer} to {}; Ctrl-C ends it", args.forward_to.0);
+    tail::note(
+        args.output.output,
+        &format!("forwarding {producer} to {}; Ctrl-C ends it\n", args.forward_to.0),
+    );
     let (http, style) = (legacy::Client::builder(TokioExecutor::new()).build_http(), Style::stdout());
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         match tail.next().await.with_context(|| format!("could not go on watching {producer}"))? {
             Item::Event(entry) => {
                 let outcome = forward(&http, &args.forward_to.0, &entry).await;
-                output::text(&line(&entry, &outcome, style))?;
+                output::text(&print(&entry, &outcome, args.output.output, style)?)?;
                 left -= 1;
             }
             Item::Skipped { partition, events } => {
@@ -107,6 +135,27 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
+}
+
+fn print(
+    entry: &Entry,
+    outcome: &Result<StatusCode, String>,
+    format: Format,
+    style: Style,
+) -> anyhow::Result<String> {
+    let attribute = |name| entry.event.as_ref().and_then(|event| event.get(name)?.as_str());
+    let forwarded = Forwarded {
+        partition: entry.partition,
+        offset: entry.offset,
+        event_id: attribute("id"),
+        kind: attribute("type"),
+        status: outcome.as_ref().ok().map(StatusCode::as_u16),
+        error: outcome.as_ref().err().map(String::as_str),
+    };
+    match format {
+        Format::Table => Ok(line(entry, outcome, style)),
+        format => output::each(format, &forwarded),
+    }
 }
 
 fn line(entry: &Entry, outcome: &Result<StatusCode, String>, style: Style) -> String {

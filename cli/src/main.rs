@@ -19,6 +19,7 @@ mod manifests;
 mod name;
 mod output;
 mod publish;
+mod resume;
 mod settle;
 mod sink;
 mod status;
@@ -52,6 +53,7 @@ enum Verb {
     Listen(listen::Args),
     Sink(sink::Args),
     Dead(dead::Args),
+    Resume(resume::Args),
     Status(status::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -81,6 +83,7 @@ async fn run(Cli { hub, verb }: Cli) -> anyhow::Result<Exit> {
         Verb::Listen(args) => listen::run(&client, &hub.namespace, args).await,
         Verb::Sink(args) => sink::run(args).await,
         Verb::Dead(args) => dead::run(&client, &hub.namespace, args).await,
+        Verb::Resume(args) => resume::run(&client, &hub.namespace, args).await,
         Verb::Status(args) => status::run(&client, &hub.namespace, args).await,
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Version(args) => version::run(&args),

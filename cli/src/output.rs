@@ -63,6 +63,16 @@ pub(crate) fn value<T: Serialize>(
     })
 }
 
+/// One of many values, for whoever reads them as they come: a line of JSON, or a document of YAML.
+pub(crate) fn each<T: Serialize>(format: Format, value: &T) -> anyhow::Result<String> {
+    match format {
+        Format::Yaml => Ok(format!("---\n{}", yaml(value)?)),
+        Format::Json | Format::Table => {
+            Ok(serde_json::to_string(value).context("could not write JSON")? + "\n")
+        }
+    }
+}
+
 /// A value as indented JSON, with a line's end.
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value).context("could not write JSON")? + "\n")
@@ -92,11 +102,15 @@ impl Table {
         self.tones.push(tone);
     }
 
-    /// The table as lines.
+    /// The table as lines, none of which wraps in a terminal: what may be long belongs in the last column.
     pub(crate) fn render(&self, style: Style) -> String {
         let tones = [Tone::Strong].into_iter().chain(self.tones.iter().copied());
         let lines: Vec<_> = self.grid.lines().collect();
-        lines.iter().zip(tones).map(|(line, tone)| style.paint(tone, line.trim_end()) + "\n").collect()
+        lines
+            .iter()
+            .zip(tones)
+            .map(|(line, tone)| style.paint(tone, &style.fit(line.trim_end())) + "\n")
+            .collect()
     }
 
     fn pad(&mut self, columns: usize) {

@@ -1,5 +1,6 @@
 //! `evhub sink`: a receiver to try deliveries against, that shows what it gets and fails when asked to.
 
+mod grpc;
 mod record;
 mod server;
 
@@ -30,6 +31,9 @@ use crate::{
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Receive deliveries, show each attempt, and fail when asked to
+///
+/// Over HTTP, and on the same port over gRPC: EvHub's Dispatch, and evhub's own stream of deliveries (what
+/// `target.protocol` calls `EvHubGRPC` and `Stream`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  evhub sink                                  take everything on port 8089\n  \

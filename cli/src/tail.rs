@@ -53,19 +53,17 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow:
 }
 
 /// Says something to people, who need not be told what programs know.
-fn note(format: Format, text: &str) {
+pub(crate) fn note(format: Format, text: &str) {
     if format == Format::Table {
         eprint!("{text}");
     }
 }
 
 fn print(entry: &Entry, format: Format, style: Style) -> anyhow::Result<String> {
-    Ok(match format {
-        Format::Table => line(entry, style),
-        // One a line, for whoever reads them as they come.
-        Format::Json => serde_json::to_string(entry).context("could not write JSON")? + "\n",
-        Format::Yaml => format!("---\n{}", output::yaml(entry)?),
-    })
+    match format {
+        Format::Table => Ok(line(entry, style)),
+        format => output::each(format, entry),
+    }
 }
 
 /// How much of an event's data fits a line.

@@ -51,6 +51,7 @@ fn a_line_that_makes_no_sense_exits_64() {
         &["publish", "orders", "--key", "a", "--extension", "partitionkey=b"],
         &["dead"],
         &["dead", "redrive", "billing"],
+        &["resume"],
         &["dead", "redrive", "billing", "--all", "an-id"],
         &["status", "--server", "ftp://hub"],
         &["status", "-n", "No_Namespace"],
@@ -80,6 +81,7 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
         &["dead", "list", "--help"],
         &["dead", "show", "--help"],
         &["dead", "redrive", "--help"],
+        &["resume", "--help"],
         &["status", "--help"],
         &["tail", "--help"],
         &["listen", "--help"],
@@ -99,7 +101,7 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
 fn completions_know_every_verb() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = text(&exits(0, &["completions", shell]).stdout);
-        for verb in ["dev", "check", "publish", "tail", "listen", "sink", "dead", "status"] {
+        for verb in ["dev", "check", "publish", "tail", "listen", "sink", "dead", "resume", "status"] {
             assert!(script.contains(verb), "{shell} does not know {verb}");
         }
     }
@@ -122,6 +124,7 @@ fn without_a_hub_every_verb_exits_69_and_says_what_to_do() {
         &["dead", "list", "billing"],
         &["dead", "show", "billing", "an-id"],
         &["dead", "redrive", "billing", "--all"],
+        &["resume", "billing"],
         &["status"],
         &["tail", "orders"],
         &["listen", "orders", "--forward-to", "http://127.0.0.1:1/"],

@@ -1,15 +1,15 @@
-//! A receiver of deliveries over HTTP, answering as its owner decides. Does I/O; prints nothing.
+//! A receiver of deliveries over HTTP and gRPC, on one listener, answering as its owner decides. Does I/O; prints nothing.
 
 use std::{borrow::Cow, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evhub_lifecycle::Drain;
-use http::{HeaderMap, Request, Response, StatusCode, request};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use http_body_util::{BodyExt, Limited};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
 };
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
@@ -17,6 +17,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tonic::{body::Body, service::Routes};
+use tower_service::Service as _;
+
+use super::grpc;
 
 /// The largest body taken; far above what any Producer lets in.
 const LARGEST: usize = 64 << 20;
@@ -68,18 +72,21 @@ impl<D: Fn(&Attempt) -> Answer + Send + Sync + 'static> Sink<D> {
     pub(crate) async fn serve(self, drain: Drain) {
         let graceful = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let routes = grpc::routes(&self.decide, &drain);
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
         loop {
             let accepted = tokio::select! {
                 () = drain.begun() => break,
                 accepted = accept(&self.listener, &room) => accepted,
             };
             let Some((stream, permit)) = accepted else { continue };
-            let (decide, drain) = (Arc::clone(&self.decide), drain.clone());
-            let service = service_fn(move |request| answer(Arc::clone(&decide), drain.clone(), request));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(stream), service);
+            let (decide, drain, routes) = (Arc::clone(&self.decide), drain.clone(), routes.clone());
+            let service = service_fn(move |request| {
+                let (decide, drain, routes) = (Arc::clone(&decide), drain.clone(), routes.clone());
+                async move { served(decide, drain, routes, request).await }
+            });
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
@@ -108,24 +115,43 @@ async fn accept(
     }
 }
 
+/// A call of gRPC, or any other request.
+async fn served<D: Fn(&Attempt) -> Answer>(
+    decide: Arc<D>,
+    drain: Drain,
+    mut routes: Routes,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        return routes.call(request).await;
+    }
+    answer(decide, drain, request).await
+}
+
+/// Takes as long as was asked for, unless all is to end.
+pub(super) async fn take_time(delay: Duration, drain: &Drain) {
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = drain.begun() => {}
+    }
+}
+
 async fn answer<D: Fn(&Attempt) -> Answer>(
     decide: Arc<D>,
     drain: Drain,
     request: Request<Incoming>,
-) -> Result<Response<Empty<Bytes>>, Infallible> {
+) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let status = match Limited::new(body, LARGEST).collect().await {
         Err(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Ok(body) => {
             let answer = decide(&Attempt::new(head, body.to_bytes()));
-            tokio::select! {
-                () = tokio::time::sleep(answer.delay) => {}
-                () = drain.begun() => {}
-            }
+            take_time(answer.delay, &drain).await;
             answer.status
         }
     };
-    let mut response = Response::new(Empty::new());
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     Ok(response)
 }

@@ -8,6 +8,7 @@ mod demo;
 mod process;
 mod refusals;
 mod restarts;
+mod shapes;
 mod site;
 mod stopping;
 mod verdicts;

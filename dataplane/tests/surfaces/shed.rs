@@ -35,6 +35,8 @@ struct Stalled {
 
 impl Journal for Stalled {
     type Tail = <Embedded as Journal>::Tail;
+    type Member = <Embedded as Journal>::Member;
+    type Producer = <Embedded as Journal>::Producer;
 
     async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
         self.log.ensure(topic, settings).await
@@ -55,6 +57,14 @@ impl Journal for Stalled {
             let _ = flows.wait_for(|flows| *flows).await;
             log.append(&topic, place, record).await
         }
+    }
+
+    async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
+        self.log.producer(id).await
+    }
+
+    async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
+        self.log.start(at).await
     }
 
     async fn read(
