@@ -4,7 +4,7 @@ mod matches;
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use evhub_compile::{Apps, Compiled, Egress, Settings, Verdict, World, compile};
+use evhub_compile::{Apps, Compiled, Egress, Services, Settings, Verdict, World, compile};
 
 use crate::{
     exit::{Configuration, Exit, Usage},
@@ -62,7 +62,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 /// As `evhub dev` would decide on a first start.
 fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
     identity::fixed(&mut objects);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let settings = Settings {
+        prefix: "evhub".into(),
+        egress: Egress::Loopback,
+        apps: Apps::Any,
+        services: Services::Assumed,
+    };
     compile(&World { settings, objects })
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Apps, Egress, Settings};
+use evhub_compile::{Apps, Egress, Mapping, Services, Settings};
 use evhub_dataplane::{
     Hub, admin, api, grpc, ingest,
     server::{self, BindError, Limits},
@@ -64,6 +64,10 @@ pub(crate) struct Args {
     /// Where tools ask; it takes events as well
     #[arg(long, default_value = "127.0.0.1:8083", value_name = "HOST:PORT", value_parser = address::parse)]
     api: String,
+    /// Where a Service is that Processors deliver to, as shop/billing=127.0.0.1:8089; of one port alone,
+    /// shop/billing:http=127.0.0.1:8089. May be given again and again
+    #[arg(long, value_name = "NAMESPACE/NAME=HOST:PORT")]
+    service: Vec<Mapping>,
     /// Play the quickstart's service, publish a few events, and tell what happens to them
     #[arg(long)]
     pub(crate) demo: bool,
@@ -84,7 +88,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let data = Data::of(&args)?;
     let journal = open(&args, data.path())?;
     let listeners = Listeners::bind(&args).await?;
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let settings = Settings {
+        prefix: "evhub".into(),
+        egress: Egress::Loopback,
+        apps: Apps::Any,
+        services: Services::Mapped(args.service.clone()),
+    };
     let identities = data.identities()?;
     let folder = Folder::open(args.dir.clone(), settings, identities, journal.clone()).await?;
     let stage = if args.demo { Some(stage(&folder.current()).await?) } else { None };

@@ -343,3 +343,36 @@ fn a_stop_does_not_wait_for_those_who_watch() {
     assert_eq!(tail.wait().unwrap().code(), Some(1));
     assert!(said.contains("because: the hub is gone"), "{said}");
 }
+
+#[test]
+fn a_hung_target_holds_up_neither_an_edit_nor_a_removal() {
+    let hung = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = hung.local_addr().unwrap().port();
+    let slow = |more: &str| processor("billing", port, &format!("delivery: {{ maxInFlight: 2{more} }}"));
+    let slow = |more: &str| slow(more).replace("/' }", "/', timeout: 10m }");
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 1)), ("billing.yaml", slow(""))], &[]);
+    assert_eq!(hub.publish("orders", "1"), 202);
+    let (mut stream, _) = hung.accept().unwrap();
+    let mut head = [0; 64];
+    assert!(stream.read(&mut head).unwrap() > 0, "an attempt is under way");
+
+    let service = Service::start();
+    hub.write(
+        "billing.yaml",
+        &slow(", maxParked: 99999").replace(&port.to_string(), &service.port.to_string()),
+    );
+    let edited = Instant::now();
+    hub.until("the edit runs", || hub.snapshot()["processors"]["shop/billing"]["generation"] == 2);
+    assert_eq!(hub.publish("orders", "2"), 202);
+    assert_eq!(service.next(), ("2".to_owned(), "2".to_owned()));
+    assert!(edited.elapsed() < PATIENCE / 3, "{:?}", edited.elapsed());
+
+    hub.remove("billing.yaml");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    // The end, or a reset: either says that nobody waits for an answer any more.
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    hub.until("it is gone", || hub.snapshot()["processors"]["shop/billing"].is_null());
+}

@@ -173,8 +173,9 @@ pub enum BackoffPolicy {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryAfter {
-    /// Whether a failing answer's `Retry-After` lengthens the wait before the next attempt. A `429` that carries one uses
-    /// up no attempt.
+    /// Whether a failing answer's `Retry-After` lengthens the wait before the next attempt; over gRPC, its status'
+    /// `google.rpc.RetryInfo` or its ack's `retry_after`. A `429`, or `RESOURCE_EXHAUSTED`, that carries one uses up no
+    /// attempt.
     #[serde(default = "default_true")]
     pub honor: bool,
     /// The longest wait that it can ask for, between 1ms and 24h. A longer one is cut to this.
@@ -191,6 +192,10 @@ pub struct RetryOn {
     #[serde(default = "default_status")]
     #[schemars(length(max = 32), inner(length(max = 3), regex(pattern = "^[345]([0-9]{2}|xx)$")), extend("x-kubernetes-list-type" = "set"))]
     pub status: Vec<String>,
+    /// Failing gRPC codes, by their names. An empty list is none of them.
+    #[serde(default = "default_grpc")]
+    #[schemars(length(max = 16), inner(length(max = 32), regex(pattern = "^[A-Z]+(_[A-Z]+)*$")), extend("x-kubernetes-list-type" = "set"))]
+    pub grpc: Vec<String>,
     /// No connection, no answer in time, or none that can be read.
     #[serde(default = "default_true")]
     pub connection: bool,
@@ -301,7 +306,7 @@ impl Default for RetryAfter {
 
 impl Default for RetryOn {
     fn default() -> Self {
-        Self { status: default_status(), connection: true }
+        Self { status: default_status(), grpc: default_grpc(), connection: true }
     }
 }
 
@@ -347,6 +352,10 @@ fn default_multiplier() -> u32 {
 
 fn default_jitter() -> u8 {
     20
+}
+
+fn default_grpc() -> Vec<String> {
+    ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED"].map(Into::into).to_vec()
 }
 
 fn default_retry_after_max() -> Duration {

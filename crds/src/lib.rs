@@ -7,7 +7,7 @@
 //! - [`producer`], [`processor`]: the two kinds, field by field
 //! - [`delivery`]: how a Processor's deliveries are made
 //! - [`condition`]: condition types and reasons, the one table of them
-//! - [`duration`], [`quantity`], [`start`]: how spans of time, sizes and starts are written
+//! - [`duration`], [`quantity`], [`port`], [`start`]: how spans of time, sizes, ports and starts are written
 //! - [`rules`]: the rules that a schema cannot say, once as CEL and once as Rust
 //! - [`schema`]: checks a document against the schema
 //! - [`crd`]: the two CRDs
@@ -17,6 +17,7 @@ pub mod condition;
 pub mod crd;
 pub mod delivery;
 pub mod duration;
+pub mod port;
 pub mod processor;
 pub mod producer;
 pub mod quantity;
@@ -27,6 +28,7 @@ pub mod start;
 
 pub use condition::{Condition, ConditionType, Reason};
 pub use duration::Duration;
+pub use port::Port;
 pub use processor::{Processor, ProcessorSpec};
 pub use producer::{Producer, ProducerSpec};
 pub use quantity::Quantity;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Condition, Duration, StartFrom,
+    Condition, Duration, Port, StartFrom,
     delivery::{Delivery, Order},
     rules::{self, Violation},
 };
@@ -115,15 +115,25 @@ pub struct ProducerRef {
 /// Where deliveries go.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::one_target())]
+#[x_kube(validation = rules::tls_needs_https())]
 pub struct Target {
-    /// An absolute `http` URL without user or fragment, for example `http://127.0.0.1:8089/events`. Only where the
-    /// administrator allows it; `evhub dev` allows loopback. Redirects are not followed: they count as failures.
+    /// A Service of the Processor's own namespace. Either this or `url`. `evhub dev` is told where it is:
+    /// `--service shop/billing=127.0.0.1:8089`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// An absolute `http` or `https` URL without user or fragment, for example `http://127.0.0.1:8089/events`. Only where
+    /// the administrator allows it; `evhub dev` allows loopback. Redirects are not followed: they count as failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = URL_PATTERN), extend("example" = "http://127.0.0.1:8089/events"))]
-    pub url: String,
-    /// How to speak to the service; each attempt is a `POST`. `CloudEvents`: in the HTTP binding's binary mode; any 2xx
+    pub url: Option<String>,
+    /// How to speak to the service. `CloudEvents`: in the HTTP binding's binary mode; any 2xx
     /// answer is success, and its body is ignored. `CloudEventsStructured`: the same in structured mode. `Raw`: the data
     /// alone, with its own content type. `EvHubHTTP`: EvHub's dispatch request as JSON; an answer whose `ret.code` is
-    /// not 0 is a failure, and 30000 ends the event for this Processor.
+    /// not 0 is a failure, and 30000 ends the event for this Processor. `EvHubGRPC`: the same as a gRPC call. `Stream`: one
+    /// gRPC stream for many deliveries (`evhub.dispatch.v1.Receiver/Deliver`), each acknowledged by itself. The first four
+    /// are `POST`s over HTTP/1.1, or over HTTP/2 where an `https` target offers it; gRPC is spoken over HTTP/2, also
+    /// without TLS.
     #[serde(default)]
     pub protocol: Protocol,
     /// How long one attempt may take, from connecting to the last byte of the answer, between 1ms and 10m. An attempt
@@ -137,6 +147,42 @@ pub struct Target {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = rules::headers_unique())]
     pub headers: Vec<Header>,
+    /// How an `https` target proves who it is. With `service`, giving it (`{}` does) is what makes it `https`. Without it
+    /// an `https` URL's host must have a certificate by an authority that the hub's system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// A Service of the Processor's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Which of its ports, by name or number; 80 if it is not given, or 443 with `tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::port())]
+    pub port: Option<Port>,
+    /// The path to deliver to, with or without a query; `/` if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = "^/[!-\"$-~]*$"))]
+    pub path: Option<String>,
+}
+
+/// How an `https` target proves who it is.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Certificates of the authorities to trust instead of the system's own, as PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65_536))]
+    pub ca_bundle: Option<String>,
+    /// The name, or address, that the target's certificate must be valid for, instead of the URL's host; with `service`,
+    /// instead of `NAME.NAMESPACE.svc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub server_name: Option<String>,
 }
 
 /// A header to send.
@@ -165,6 +211,11 @@ pub enum Protocol {
     /// EvHub's dispatch request as JSON.
     #[serde(rename = "EvHubHTTP")]
     EvHubHttp,
+    /// EvHub's dispatch request over gRPC.
+    #[serde(rename = "EvHubGRPC")]
+    EvHubGrpc,
+    /// One gRPC stream for many deliveries.
+    Stream,
 }
 
 /// What has become of a Processor.
@@ -191,7 +242,7 @@ pub struct ProcessorStatus {
 
 /// A host name, an IPv4 address or an IPv6 address in brackets; a port; a path with or without a query.
 const URL_PATTERN: &str =
-    "^http://([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[!-\"$-~]*)?$";
+    "^https?://([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[!-\"$-~]*)?$";
 
 // === impl ProcessorSpec ===
 
@@ -201,6 +252,7 @@ impl ProcessorSpec {
         let timeout = rules::TIMEOUT.check("target.timeout", self.target.timeout);
         timeout
             .into_iter()
+            .chain(self.target.violations())
             .chain(rules::headers(&self.target.headers))
             .chain(self.delivery.violations())
             .chain(self.delayed_in_order())
@@ -210,6 +262,21 @@ impl ProcessorSpec {
     fn delayed_in_order(&self) -> Option<Violation> {
         let crossed = self.delay_key.is_some() && self.delivery.order == Order::Partition;
         crossed.then(|| Violation { field: "delayKey".into(), message: rules::DELAY_IN_ORDER.into() })
+    }
+}
+
+impl Target {
+    fn violations(&self) -> impl Iterator<Item = Violation> {
+        let Self { service, url, tls, .. } = self;
+        let plain = url.as_ref().is_some_and(|url| !url.starts_with("https://"));
+        let said =
+            |field: &'static str, message: &str| Violation { field: field.into(), message: message.into() };
+        [
+            (service.is_some() == url.is_some()).then(|| said("target", rules::ONE_TARGET)),
+            (tls.is_some() && plain).then(|| said("target.tls", rules::TLS_NEEDS_HTTPS)),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

@@ -78,6 +78,12 @@ pub const PER_KEY_OVER_PARKED: &str = "maxParkedPerKey must not be more than max
 pub const DELAY_IN_ORDER: &str =
     "delayKey cannot be combined with order Partition: one delayed event would hold all others";
 
+/// Said when a target is at two places, or at none.
+pub const ONE_TARGET: &str = "exactly one of service and url must be given";
+
+/// Said when a connection is to be secured that is not.
+pub const TLS_NEEDS_HTTPS: &str = "tls needs an https URL";
+
 /// Said when the first wait is longer than the longest.
 pub const INITIAL_OVER_MAX: &str = "initial must not be longer than max";
 
@@ -110,6 +116,22 @@ pub(crate) fn quantity(limits: Between<Quantity>) -> Rule {
          quantity(string(self)).compareTo(quantity('{max}')) <= 0"
     ))
     .message(limits.message().as_str())
+}
+
+/// A Service against a URL.
+pub(crate) fn one_target() -> Rule {
+    Rule::new("has(self.service) != has(self.url)").message(ONE_TARGET)
+}
+
+/// TLS against the URL.
+pub(crate) fn tls_needs_https() -> Rule {
+    Rule::new("!has(self.tls) || !has(self.url) || self.url.startsWith('https://')").message(TLS_NEEDS_HTTPS)
+}
+
+/// A port's number.
+pub(crate) fn port() -> Rule {
+    Rule::new("type(self) == string || (int(self) >= 1 && int(self) <= 65535)")
+        .message("must be between 1 and 65535")
 }
 
 /// The first wait against the longest.

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Kind, Quantity, StartFrom, crd, duration, quantity, start};
+use crate::{Duration, Kind, Port, Quantity, StartFrom, crd, duration, port, quantity, start};
 
 /// Something wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +122,7 @@ fn typed(schema: &Value, path: &str, value: &Value) -> Option<Problem> {
     let error = match schema["pattern"].as_str() {
         Some(duration::PATTERN) => Duration::deserialize(value).err()?,
         Some(quantity::PATTERN) => Quantity::deserialize(value).err()?,
+        Some(port::PATTERN) => Port::deserialize(value).err()?,
         Some(start::PATTERN) => StartFrom::deserialize(value).err()?,
         _ => return None,
     };

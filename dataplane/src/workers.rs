@@ -1,7 +1,8 @@
 //! Runs one worker per Processor of the running snapshot. I/O.
 //!
-//! Level-triggered: whatever the snapshot says now is compared with what runs, and the difference is started and
-//! stopped. A Processor that changed is stopped, which drains and commits, and started as it is now.
+//! Level-triggered: whatever the snapshot says now is compared with what runs, and the difference is started, told and
+//! stopped. A worker is told of an edit and sees to it by itself; the others hear nothing of it. One whose Processor is gone
+//! stops: it begins no attempt any more, and those under way are cut off when they take longer than a moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +10,15 @@ use std::{
     time::Duration,
 };
 
-use evhub_dispatch::{sender::Sender, worker};
+use evhub_dispatch::{
+    sender::Senders,
+    worker::{self, Work},
+};
 use evhub_journal::Journal;
 use evhub_lifecycle::{Drain, Trigger, channel};
-use evhub_routing::{EvhubName, Name, Processor};
+use evhub_routing::{EvhubName, Name, Processor, Snapshot};
 use tokio::{
+    sync::watch,
     task::{self, JoinError, JoinSet},
     time::sleep,
 };
@@ -24,15 +29,23 @@ use crate::Hub;
 /// How long to wait before starting a worker again that ended on its own, which only a defect can make it do.
 const RESTART: Duration = Duration::from_secs(1);
 
+/// How long a worker whose Processor is gone may take to end. What is quick is finished and committed by then; what is not
+/// has nobody left who wants it.
+const GONE: Duration = Duration::from_secs(1);
+
 struct Running {
-    processor: Arc<Processor>,
+    uid: String,
+    work: watch::Sender<Arc<Work>>,
+    /// Lets it finish what is under way, however long that takes.
     stop: Trigger,
+    /// The Processor is gone.
+    gone: Trigger,
     task: task::Id,
 }
 
 struct Workers<J: Journal> {
     hub: Hub<J>,
-    sender: Sender,
+    senders: Senders,
     running: BTreeMap<Name, Running>,
     tasks: JoinSet<Name>,
 }
@@ -40,8 +53,8 @@ struct Workers<J: Journal> {
 /// Runs workers until the drain begins; then lets each finish what is under way.
 pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
     let mut snapshots = hub.snapshot.clone();
-    let mut workers =
-        Workers { hub, sender: Sender::default(), running: BTreeMap::new(), tasks: JoinSet::new() };
+    let (senders, running, tasks) = (Senders::default(), BTreeMap::new(), JoinSet::new());
+    let mut workers = Workers { hub, senders, running, tasks };
     let mut begun = std::pin::pin!(drain.begun());
     loop {
         workers.reconcile();
@@ -58,50 +71,57 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
 }
 
 impl<J: Journal> Workers<J> {
-    /// Starts what is missing, and stops what is no longer wanted as it runs. What was stopped is started again, if it
-    /// is wanted, once it has ended.
+    /// Starts what is missing, tells the others what they are to do, and stops those that nobody wants any more. A new
+    /// Processor with the name of one that is gone is started when that one's worker has ended.
     fn reconcile(&mut self) {
         let wanted = self.hub.running();
         for (name, running) in &self.running {
-            if wanted.processors.get(name) != Some(&running.processor) {
-                running.stop.begin();
+            match wanted.processors.get(name).filter(|processor| processor.uid == running.uid) {
+                Some(processor) => running.tell(work(&wanted, processor)),
+                None => {
+                    running.gone.begin();
+                }
             }
         }
         let missing: BTreeSet<&Name> =
             wanted.processors.keys().filter(|name| !self.running.contains_key(*name)).collect();
         for name in missing {
-            self.start(name.clone(), Arc::clone(&wanted.processors[name]));
+            self.start(name.clone(), work(&wanted, &wanted.processors[name]));
         }
     }
 
-    fn start(&mut self, name: Name, processor: Arc<Processor>) {
-        let (stop, stopped) = channel();
+    fn start(&mut self, name: Name, work: Work) {
+        let ((stop, stopped), (gone, parted)) = (channel(), channel());
+        let uid = work.processor.uid.clone();
+        let (sender, receiver) = watch::channel(Arc::new(work));
         let assignment = worker::Assignment {
             journal: self.hub.journal.clone(),
-            producers: self.producers(&processor),
-            processor: Arc::clone(&processor),
+            work: receiver,
             progress: self.hub.board.of(&name),
-            sender: self.sender.clone(),
+            senders: self.senders.clone(),
             inbox: self.hub.inboxes.watch(&name),
             resume: self.hub.resumes.watch(&name),
             tracer: self.hub.tracer.clone(),
         };
         let ended = name.clone();
         let handle = self.tasks.spawn(async move {
-            worker::run(assignment, stopped.begun()).await;
+            let told = async {
+                tokio::select! {
+                    () = stopped.begun() => {}
+                    () = parted.begun() => {}
+                }
+            };
+            let cut = async {
+                parted.begun().await;
+                sleep(GONE).await;
+            };
+            tokio::select! {
+                () = worker::run(assignment, told) => {}
+                () = cut => {}
+            }
             ended
         });
-        self.running.insert(name, Running { processor, stop, task: handle.id() });
-    }
-
-    /// What EvHub calls the Producers of a Processor, by their topics.
-    fn producers(&self, processor: &Processor) -> BTreeMap<String, EvhubName> {
-        let snapshot = self.hub.running();
-        let known = processor.routes.iter().filter_map(|route| {
-            let producer = snapshot.producers.get(&route.producer)?;
-            Some((route.topic.clone(), producer.evhub.clone()))
-        });
-        known.collect()
+        self.running.insert(name, Running { uid, work: sender, stop, gone, task: handle.id() });
     }
 
     async fn ended(&mut self, ended: Result<Name, JoinError>) {
@@ -121,4 +141,27 @@ impl<J: Journal> Workers<J> {
             }
         }
     }
+}
+
+impl Running {
+    /// Tells the worker what to do, if that is anything new.
+    fn tell(&self, work: Work) {
+        self.work.send_if_modified(|known| {
+            let new = **known != work;
+            if new {
+                *known = Arc::new(work);
+            }
+            new
+        });
+    }
+}
+
+/// A Processor, and what EvHub calls its Producers, by their topics.
+fn work(snapshot: &Snapshot, processor: &Arc<Processor>) -> Work {
+    let known = processor.routes.iter().filter_map(|route| {
+        let producer = snapshot.producers.get(&route.producer)?;
+        Some((route.topic.clone(), producer.evhub.clone()))
+    });
+    let producers: BTreeMap<String, EvhubName> = known.collect();
+    Work { processor: Arc::clone(processor), producers }
 }

@@ -1,6 +1,6 @@
 //! What is remembered, and what is forgotten.
 
-use evhub_compile::{Apps, Compiled, Egress, Settings, World};
+use evhub_compile::{Apps, Compiled, Egress, Services, Settings, World};
 use serde_json::json;
 
 use super::*;
@@ -39,7 +39,12 @@ fn fresh() -> (tempfile::TempDir, Identities) {
 /// One round as `dev` makes it; the resources as they were told who they are.
 fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
     identities.assign(&mut objects, now);
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let settings = Settings {
+        prefix: "evhub".into(),
+        egress: Egress::Loopback,
+        apps: Apps::Any,
+        services: Services::Assumed,
+    };
     let world = World { settings, objects };
     let settled = settle(&world, &identities.standing());
     identities.save(&settled).unwrap();

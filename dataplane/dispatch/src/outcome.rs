@@ -5,7 +5,7 @@ mod retry_after;
 use std::time::Duration;
 
 use evhub_backoff::Backoff;
-use evhub_routing::{Growth, OnExhausted, Policy, Retry};
+use evhub_routing::{Growth, GrpcCode, OnExhausted, Policy, Retry};
 
 pub use self::retry_after::read as read_retry_after;
 use crate::{dead::Reason, pace::Signal, progress::Discard};
@@ -22,6 +22,26 @@ pub enum Answer {
         /// How long it asked to be left alone.
         retry_after: Option<Duration>,
     },
+    /// It took the event, in words that know no status.
+    Accepted,
+    /// It answered with this failing gRPC code.
+    Grpc {
+        /// The code.
+        code: GrpcCode,
+        /// What it said.
+        text: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It answered that it wants the event again.
+    Deferred {
+        /// What it said.
+        text: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// It answered that it will never take the event; what it said.
+    Rejected(String),
     /// It answered in EvHub's words: a code other than 0.
     Refused {
         /// The code.
@@ -83,7 +103,7 @@ pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Ou
         OnExhausted::Drop => Outcome::Discard(Discard::Exhausted),
     };
     match answer {
-        Answer::Status { status: 200..=299, .. } => return Outcome::Delivered,
+        Answer::Status { status: 200..=299, .. } | Answer::Accepted => return Outcome::Delivered,
         Answer::Cancelled => return Outcome::Discard(Discard::Cancelled),
         // Nobody can mend it by trying again, and whoever reads dead letters should see it.
         Answer::Poison(reason, _) => return Outcome::Dead(*reason),
@@ -92,7 +112,7 @@ pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Ou
         _ => {}
     }
     let asked = asked(retry, answer);
-    let throttled = asked.is_some() && matches!(answer, Answer::Status { status: 429, .. });
+    let throttled = asked.is_some() && answer.is_throttle();
     let counted = tried.attempt.saturating_sub(tried.throttled);
     let allowed = tried.allowed.map_or(retry.max_attempts, |allowed| allowed.min(retry.max_attempts));
     if !throttled && counted >= allowed {
@@ -118,16 +138,23 @@ pub fn longest_wait(retry: &Retry) -> Duration {
 fn is_retryable(retry: &Retry, answer: &Answer) -> bool {
     match answer {
         Answer::Status { status, .. } => retry.retry_on.status(*status),
+        Answer::Grpc { code, .. } => retry.retry_on.grpc(*code),
         Answer::TimedOut(_) | Answer::Failed(_) => retry.retry_on.connection,
-        Answer::Refused { .. } => true,
-        Answer::Cancelled | Answer::TooOld | Answer::Poison(..) => false,
+        Answer::Refused { .. } | Answer::Deferred { .. } => true,
+        Answer::Accepted | Answer::Cancelled | Answer::Rejected(_) | Answer::TooOld | Answer::Poison(..) => {
+            false
+        }
     }
 }
 
 /// How long the target asked to be left alone, as far as that counts.
 fn asked(retry: &Retry, answer: &Answer) -> Option<Duration> {
     match answer {
-        Answer::Status { retry_after, .. } if retry.retry_after.honor => {
+        Answer::Status { retry_after, .. }
+        | Answer::Grpc { retry_after, .. }
+        | Answer::Deferred { retry_after, .. }
+            if retry.retry_after.honor =>
+        {
             retry_after.map(|asked| asked.min(retry.retry_after.max))
         }
         _ => None,
@@ -151,6 +178,19 @@ fn wait(retry: &Retry, failures: u32, random: u64) -> Duration {
     backoff.map_or(policy.max.max(Duration::from_secs(1)), |backoff| backoff.wait(failures, random))
 }
 
+/// `RESOURCE_EXHAUSTED`: gRPC's 429.
+const EXHAUSTED: i32 = 8;
+/// The codes of a target in trouble, as 5xx are: `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`,
+/// `DATA_LOSS`.
+const TROUBLE: [i32; 6] = [2, 4, 12, 13, 14, 15];
+/// Those of one that has too much to do: `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `UNAVAILABLE`.
+const OVERLOAD: [i32; 3] = [4, EXHAUSTED, 14];
+
+/// What happened, and what the target said to it.
+fn said(what: &str, text: &str) -> String {
+    if text.is_empty() { what.to_owned() } else { format!("{what}: {text}") }
+}
+
 impl Answer {
     /// The status, if the target answered.
     pub fn status(&self) -> Option<u16> {
@@ -166,12 +206,12 @@ impl Answer {
             Self::Status { status: status @ 300..=399, .. } => {
                 format!("the target answered {status}; redirects are not followed")
             }
-            Self::Status { status, text, .. } if text.is_empty() => format!("the target answered {status}"),
-            Self::Status { status, text, .. } => format!("the target answered {status}: {text}"),
-            Self::Refused { code, text } if text.is_empty() => {
-                format!("the target answered with code {code}")
-            }
-            Self::Refused { code, text } => format!("the target answered with code {code}: {text}"),
+            Self::Status { status, text, .. } => said(&format!("the target answered {status}"), text),
+            Self::Accepted => "the target took the event".to_owned(),
+            Self::Grpc { code, text, .. } => said(&format!("the target answered {code}"), text),
+            Self::Deferred { text, .. } => said("the target wants the event again", text),
+            Self::Rejected(text) => said("the target rejected the event", text),
+            Self::Refused { code, text } => said(&format!("the target answered with code {code}"), text),
             Self::TooOld => "its age did not allow another attempt".to_owned(),
             Self::Cancelled => "the target cancelled the event".to_owned(),
             Self::TimedOut(text) | Self::Failed(text) | Self::Poison(_, text) => text.clone(),
@@ -179,20 +219,41 @@ impl Answer {
     }
 
     /// Whether the target itself is in trouble, and not just this event; `None` when it was not asked.
-    pub const fn is_trouble(&self) -> Option<bool> {
+    pub fn is_trouble(&self) -> Option<bool> {
         match self {
             Self::Status { status, .. } => Some(*status >= 500),
-            Self::Refused { .. } | Self::Cancelled => Some(false),
+            Self::Grpc { code, .. } => Some(TROUBLE.contains(&code.number())),
+            Self::Accepted
+            | Self::Deferred { .. }
+            | Self::Rejected(_)
+            | Self::Refused { .. }
+            | Self::Cancelled => Some(false),
             Self::TimedOut(_) | Self::Failed(_) => Some(true),
             Self::TooOld | Self::Poison(..) => None,
         }
     }
 
+    /// Whether it says *too much* rather than *no*.
+    fn is_throttle(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status == 429,
+            Self::Grpc { code, .. } => code.number() == EXHAUSTED,
+            _ => false,
+        }
+    }
+
     /// What it says of the target's load.
-    pub const fn signal(&self, took: Duration) -> Signal {
+    pub fn signal(&self, took: Duration) -> Signal {
         match self {
             Self::Status { status: 429 | 503, .. } | Self::TimedOut(_) => Signal::Overloaded,
-            Self::Status { .. } | Self::Refused { .. } | Self::Cancelled => Signal::Answered(took),
+            Self::Grpc { code, .. } if OVERLOAD.contains(&code.number()) => Signal::Overloaded,
+            Self::Status { .. }
+            | Self::Accepted
+            | Self::Grpc { .. }
+            | Self::Deferred { .. }
+            | Self::Rejected(_)
+            | Self::Refused { .. }
+            | Self::Cancelled => Signal::Answered(took),
             Self::Failed(_) | Self::TooOld | Self::Poison(..) => Signal::Nothing,
         }
     }

@@ -103,6 +103,7 @@ impl Progress {
     /// The member left its group, or lost it: nothing is owned any more.
     pub fn left(&self) {
         self.listening.store(false, Relaxed);
+        self.generation.store(0, Relaxed);
         for flag in [&self.suspended, &self.breaker_open] {
             flag.store(false, Relaxed);
         }

@@ -3,6 +3,7 @@
 //! One task owns the member, every partition that it was given, and all that is under way for them. So nothing is
 //! shared and nothing is locked; concurrency is a number of futures, not of tasks. Only this task commits.
 
+mod current;
 mod gate;
 mod member;
 mod out;
@@ -12,12 +13,7 @@ mod takeover;
 mod task;
 mod trace;
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
 use evhub_routing::{EvhubName, Processor};
@@ -26,31 +22,35 @@ use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
-use self::{
-    member::{Exit, Member},
-    shared::Shared,
-};
-use crate::{Progress, sender::Sender};
+use self::member::{Exit, Member, Orders};
+use crate::{Progress, sender::Senders};
 
 /// What a worker works with.
 #[derive(Clone, Debug)]
 pub struct Assignment<J> {
     /// The log.
     pub journal: J,
-    /// The Processor.
-    pub processor: Arc<Processor>,
-    /// What EvHub's clients call the Producer of each of its topics.
-    pub producers: BTreeMap<String, EvhubName>,
+    /// What is to be done, again whenever that changes.
+    pub work: watch::Receiver<Arc<Work>>,
     /// Where its figures go.
     pub progress: Arc<Progress>,
     /// How attempts are made.
-    pub sender: Sender,
+    pub senders: Senders,
     /// Turns true when the Processor's inbox topic is made.
     pub inbox: watch::Receiver<bool>,
     /// Changes each time that somebody wants the Processor, should it be suspended, to go on.
     pub resume: watch::Receiver<u64>,
     /// Makes the spans of attempts.
     pub tracer: Tracer,
+}
+
+/// What a worker is told to do: a Processor of one uid, as its author wants it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The Processor.
+    pub processor: Arc<Processor>,
+    /// What EvHub's clients call the Producer of each of its topics.
+    pub producers: BTreeMap<String, EvhubName>,
 }
 
 /// How long to wait before joining again after the log failed us.
@@ -64,26 +64,26 @@ impl Drop for Left {
     }
 }
 
-/// Works until told to stop, then finishes what is under way, commits, and leaves.
+/// Works until told to stop, then finishes what is under way, commits, and leaves. What is told anew meanwhile is obeyed
+/// at once by attempts that begin later; only where it changes what is read, or the order, the group is joined anew.
 pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output = ()>) {
-    let mut resume = assignment.resume.clone();
-    let shared = Arc::new(Shared::new(assignment));
-    shared.progress.generation.store(shared.processor.generation, Relaxed);
     // However this ends, by a panic as well, nothing is under way any more and nobody listens.
-    let _left = Left(Arc::clone(&shared.progress));
+    let _left = Left(Arc::clone(&assignment.progress));
+    let mut orders = Orders { work: assignment.work.clone(), resume: assignment.resume.clone() };
     // Shared, because it is asked again after it has come: by what follows a drain that failed.
     let stop = stop.shared();
     loop {
-        let exit = match Member::join(Arc::clone(&shared)).await {
-            Ok(member) => member.work(stop.clone(), &mut resume).await,
+        let work = Arc::clone(&orders.work.borrow_and_update());
+        let exit = match Member::join(&assignment, &work).await {
+            Ok(member) => member.work(stop.clone(), &mut orders).await,
             Err(error) => Exit::Failed(error.to_string()),
         };
-        shared.progress.left();
+        assignment.progress.left();
         match exit {
             Exit::Stopped => return,
-            Exit::Again(why) => info!(processor = %shared.processor.name, why, "joining the group again"),
+            Exit::Again(why) => info!(processor = %work.processor.name, why, "joining the group again"),
             Exit::Failed(error) => {
-                warn!(processor = %shared.processor.name, error, "the log failed; joining the group again");
+                warn!(processor = %work.processor.name, error, "the log failed; joining the group again");
                 tokio::select! {
                     () = stop.clone() => return,
                     () = sleep(REJOIN) => {}

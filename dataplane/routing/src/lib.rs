@@ -4,19 +4,21 @@
 //! dataplane. Values here are `Eq`, so that a change is a difference; they know neither Kubernetes nor any log.
 //!
 //! - [`filter`]: which events a Processor receives
-//! - [`target`]: where deliveries go
+//! - [`target`]: where deliveries go; [`tls`]: how a target proves who it is
 //! - [`policy`]: how they are made
 
 pub mod filter;
 pub mod policy;
 pub mod target;
+pub mod tls;
 
 pub use filter::{Cel, Filter, TypePattern, Unclear};
 pub use policy::{
     Backoff, Growth, GrpcCode, OnExhausted, Order, Policy, RateLimit, Retry, RetryAfter, RetryOn,
     StatusPattern,
 };
-pub use target::{Protocol, Target, Tls};
+pub use target::{Protocol, Target};
+pub use tls::{CaBundle, ServerName, Tls};
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

@@ -182,8 +182,8 @@ impl RetryOn {
     }
 
     /// Whether an answer of this gRPC code is tried again.
-    pub fn grpc(&self, code: i32) -> bool {
-        self.grpc.iter().any(|known| known.number() == code)
+    pub fn grpc(&self, code: GrpcCode) -> bool {
+        self.grpc.contains(&code)
     }
 }
 
@@ -247,6 +247,14 @@ impl Serialize for StatusPattern {
 // === impl GrpcCode ===
 
 impl GrpcCode {
+    /// The code of a number; one that no code has stands for `UNKNOWN`, as gRPC says.
+    pub const fn of(number: i32) -> Self {
+        match number {
+            1..=16 => Self(number as u8),
+            _ => Self(2),
+        }
+    }
+
     /// The number on the wire.
     pub const fn number(self) -> i32 {
         self.0 as i32
@@ -315,6 +323,7 @@ mod tests {
         assert!(status.eq([404, 408, 425, 429].into_iter().chain(500..=599)));
         let names: Vec<String> = retry_on.grpc.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "DEADLINE_EXCEEDED"]);
-        assert!(retry_on.grpc(14) && !retry_on.grpc(0) && !retry_on.grpc(3));
+        assert!(retry_on.grpc(GrpcCode::of(14)) && !retry_on.grpc(GrpcCode::of(3)));
+        assert_eq!(GrpcCode::of(17).to_string(), "UNKNOWN");
     }
 }

@@ -1,11 +1,11 @@
 //! Where deliveries go, and how the target is spoken to.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::display;
+use crate::{Tls, display};
 
 /// Where deliveries go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -44,22 +44,11 @@ pub enum Protocol {
     Stream,
 }
 
-/// How a target proves who it is.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tls {
-    /// The authorities to trust instead of the well-known ones, as PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_bundle: Option<String>,
-    /// The name to ask for instead of the URL's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.ca_bundle.as_ref().map(String::len);
-        f.debug_struct("Tls").field("ca_bundle_bytes", &size).field("server_name", &self.server_name).finish()
+impl Target {
+    /// Whether the same connections do for both: they differ at most in how long an attempt may take.
+    pub fn connects_like(&self, other: &Self) -> bool {
+        let Self { url, protocol, timeout: _, headers, tls } = self;
+        (url, protocol, headers, tls) == (&other.url, &other.protocol, &other.headers, &other.tls)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use evhub_compile::{Apps, Egress, Object, Settings, World, compile};
+use evhub_compile::{Apps, Egress, Object, Services, Settings, World, compile};
 
 /// The tool is a program and no library, so its reader of manifests is taken as a file.
 #[path = "../../../cli/src/manifests/document.rs"]
@@ -21,7 +21,12 @@ pub(crate) fn run(data: &[u8]) {
     document::read("any.yaml", text, &mut loaded);
     assert!(loaded.warnings.len() + loaded.objects.len() <= 1 + text.matches("---").count());
     let objects = loaded.objects.len();
-    let settings = Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any };
+    let settings = Settings {
+        prefix: "evhub".into(),
+        egress: Egress::Loopback,
+        apps: Apps::Any,
+        services: Services::Assumed,
+    };
     let mut world = World { settings, objects: loaded.objects };
     let compiled = compile(&world);
     assert_eq!(compiled.verdicts.len(), objects, "one verdict for each object");

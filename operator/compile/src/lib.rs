@@ -26,7 +26,7 @@ use evhub_routing::{Name, Snapshot};
 
 pub use crate::{
     verdict::{Finding, Verdict},
-    world::{Apps, Egress, Kept, Object, Origin, Resource, Settings, World},
+    world::{Apps, Egress, Kept, Mapping, Object, Origin, Resource, Services, Settings, World},
 };
 
 /// What a world comes to.

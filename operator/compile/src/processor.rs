@@ -1,20 +1,17 @@
 //! What a Processor comes to: routes, a target and a policy, unless something is wrong with it or missing.
 
 mod delivery;
+mod target;
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use evhub_crds::{Kind, ProcessorSpec, Reason, StartFrom, processor, rules, schema};
-use evhub_routing::{Cel, Filter, Name, Policy, Processor, Producer, Protocol, Route, Start, Target};
-use http::{HeaderName, HeaderValue, Uri};
+use evhub_routing::{Cel, Filter, Name, Policy, Processor, Producer, Route, Start, Target};
 
 use crate::{
     Compiled, common, names,
     verdict::{Finding, Verdict, acceptable},
-    world::{Egress, Kept, Resource, Settings},
+    world::{Kept, Resource, Settings},
 };
 
 /// Decides on each Processor; the Producers have been decided on.
@@ -36,7 +33,7 @@ fn decide(settings: &Settings, resource: &Resource, compiled: &mut Compiled) -> 
     };
     findings.extend(spec.violations().into_iter().map(Finding::from));
     findings.extend(moved(resource, &spec));
-    let parts = parts(settings, &spec).map_err(|wrong| findings.extend(wrong)).ok();
+    let parts = parts(settings, resource, &spec).map_err(|wrong| findings.extend(wrong)).ok();
     let accepted = acceptable(&findings);
     if accepted {
         let kept = Kept { start_from: Some(spec.start_from.clone()), ..Kept::default() };
@@ -68,17 +65,15 @@ struct Parts {
 }
 
 /// All of them, or what is wrong with any.
-fn parts(settings: &Settings, spec: &ProcessorSpec) -> Result<Parts, Vec<Finding>> {
-    let url = url(settings.egress, &spec.target.url);
-    let headers = headers(&spec.target.headers);
+fn parts(settings: &Settings, resource: &Resource, spec: &ProcessorSpec) -> Result<Parts, Vec<Finding>> {
     let filter = spec.filter.as_ref().map(filter).transpose();
     let policy = delivery::policy(&spec.delivery);
-    match (url, headers, filter, policy) {
-        (Ok(url), Ok(headers), Ok(filter), Ok(policy)) => {
-            Ok(Parts { filter, target: target(&spec.target, url, headers), policy })
-        }
-        (url, headers, filter, policy) => {
-            Err([url.err(), headers.err(), filter.err(), policy.err()].into_iter().flatten().collect())
+    let target = target::target(settings, &resource.name.namespace, &spec.target);
+    match (target, filter, policy) {
+        (Ok(target), Ok(filter), Ok(policy)) => Ok(Parts { filter, target, policy }),
+        (target, filter, policy) => {
+            let others = [filter.err(), policy.err()].into_iter().flatten();
+            Err(target.err().into_iter().flatten().chain(others).collect())
         }
     }
 }
@@ -100,59 +95,6 @@ fn filter(spec: &processor::Filter) -> Result<Filter, Finding> {
 
 fn invalid(field: &str, error: &dyn std::error::Error) -> Finding {
     Finding::new(Reason::Invalid, Some(field), error.to_string())
-}
-
-// === where to ===
-
-const URL: &str = "spec.target.url";
-
-fn url(egress: Egress, text: &str) -> Result<Uri, Finding> {
-    let invalid = |what: &str| Finding::new(Reason::Invalid, Some(URL), format!("not a URL: {what}"));
-    let url: Uri = text.parse().map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
-    let host = url.host().ok_or_else(|| invalid("it names no host"))?;
-    // A port out of range reads as none at all.
-    let port = url.authority().and_then(|authority| authority.as_str().strip_prefix(host));
-    if port.is_some_and(|port| !port.is_empty()) && url.port_u16().is_none_or(|port| port == 0) {
-        return Err(invalid("a port is between 1 and 65535"));
-    }
-    match egress {
-        Egress::Loopback if is_loopback(host) => Ok(url),
-        Egress::Loopback => {
-            Err(denied(host, "deliveries go to this machine alone: 127.0.0.0/8, [::1] or localhost"))
-        }
-        Egress::Denied => Err(denied(host, "the administrator allows no URL targets")),
-    }
-}
-
-/// Only literal addresses count: what a name resolves to may change after this was decided.
-fn is_loopback(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
-        None => {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        }
-    }
-}
-
-fn denied(host: &str, rule: &str) -> Finding {
-    let host: String = host.chars().take(64).collect();
-    Finding::new(Reason::EgressDenied, Some(URL), format!("{rule} (got host {host})"))
-}
-
-fn headers(spec: &[processor::Header]) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
-    let header = |(index, header): (usize, &processor::Header)| {
-        let field = |part| format!("spec.target.headers[{index}].{part}");
-        let name = header
-            .name
-            .parse()
-            .map_err(|error: http::header::InvalidHeaderName| invalid(&field("name"), &error))?;
-        let mut value =
-            HeaderValue::from_str(&header.value).map_err(|error| invalid(&field("value"), &error))?;
-        value.set_sensitive(true);
-        Ok((name, value))
-    };
-    spec.iter().enumerate().map(header).collect()
 }
 
 // === where from ===
@@ -240,15 +182,4 @@ fn routing(
         },
         suspend: spec.suspend,
     }
-}
-
-fn target(spec: &processor::Target, url: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Target {
-    let processor::Target { url: _, protocol, timeout, headers: _ } = spec;
-    let protocol = match protocol {
-        processor::Protocol::CloudEvents => Protocol::CloudEvents,
-        processor::Protocol::CloudEventsStructured => Protocol::CloudEventsStructured,
-        processor::Protocol::Raw => Protocol::Raw,
-        processor::Protocol::EvHubHttp => Protocol::EvHubHttp,
-    };
-    Target { url, protocol, timeout: timeout.get(), headers, tls: None }
 }

@@ -1,7 +1,10 @@
 //! What goes in: resources as somebody wrote them, and what only the hub knows about each.
 
-use evhub_crds::{Kind, StartFrom, schema::Problem};
+use std::str::FromStr;
+
+use evhub_crds::{Kind, Port, StartFrom, schema::Problem};
 use evhub_routing::{EvhubName, Name};
+use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +26,34 @@ pub struct Settings {
     pub egress: Egress,
     /// Which EvHub applications a Producer may belong to.
     pub apps: Apps,
+    /// Where Services are.
+    pub services: Services,
 }
+
+/// Where Services are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Services {
+    /// Where somebody says, and nowhere else.
+    Mapped(Vec<Mapping>),
+    /// Wherever the names of a cluster lead; nobody looked whether they do.
+    Assumed,
+}
+
+/// Where a Service is, for a hub that is in no cluster: `shop/billing=127.0.0.1:8089`, or `shop/billing:http=…` for one of
+/// its ports alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    service: Name,
+    port: Option<String>,
+    address: Authority,
+}
+
+/// The text is no [`Mapping`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "write NAMESPACE/SERVICE=HOST:PORT, as shop/billing=127.0.0.1:8089; of one port alone, shop/billing:http=…"
+)]
+pub struct InvalidMapping;
 
 /// Which EvHub applications a Producer may belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +138,51 @@ pub struct Kept {
     pub start_from: Option<StartFrom>,
 }
 
+// === impl Services ===
+
+impl Services {
+    /// The address of a Service's port, if there is one. What is said of that port goes before what is said of all.
+    pub(crate) fn find(&self, service: &Name, port: Option<&Port>, default: u16) -> Option<Authority> {
+        match self {
+            Self::Assumed => {
+                let number = match port {
+                    Some(Port::Number(number)) => *number,
+                    // What number it has nobody knows here.
+                    Some(Port::Name(_)) | None => default,
+                };
+                format!("{}.{}.svc:{number}", service.name, service.namespace).parse().ok()
+            }
+            Self::Mapped(all) => {
+                let port = port.map_or_else(|| default.to_string(), ToString::to_string);
+                let of_it = || all.iter().filter(|mapping| mapping.service == *service);
+                let exact = of_it().find(|mapping| mapping.port.as_ref() == Some(&port));
+                let found = exact.or_else(|| of_it().find(|mapping| mapping.port.is_none()));
+                found.map(|mapping| mapping.address.clone())
+            }
+        }
+    }
+}
+
+impl FromStr for Mapping {
+    type Err = InvalidMapping;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMapping> {
+        let (service, address) = text.split_once('=').ok_or(InvalidMapping)?;
+        let (namespace, rest) = service.split_once('/').unwrap_or(("default", service));
+        let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
+        let labels = [Some(namespace), Some(name), port];
+        if !labels.into_iter().flatten().all(evhub_crds::rules::is_dns_label) {
+            return Err(InvalidMapping);
+        }
+        let address: Authority = address.parse().map_err(|_| InvalidMapping)?;
+        let whole = !address.host().is_empty() && !address.as_str().contains('@');
+        if !whole || address.port_u16().is_none_or(|port| port == 0) {
+            return Err(InvalidMapping);
+        }
+        Ok(Self { service: Name::new(namespace, name), port: port.map(Into::into), address })
+    }
+}
+
 // === impl Resource ===
 
 /// The value that asks for what [`Resource::allow_order_break`] describes.
@@ -126,5 +201,50 @@ impl Resource {
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_mapping_is_refused() {
+        for text in [
+            "",
+            "shop/billing",
+            "shop/billing=",
+            "shop/billing=8089",
+            "shop/billing=host",
+            "=host:1",
+            "Shop/b=h:1",
+            "shop/b/c=h:1",
+            "shop/b:=h:1",
+            "shop/b=h:0",
+            "shop/b=h:99999",
+            "shop/b=u@h:1",
+            "shop/b=http://h:1",
+        ] {
+            assert_eq!(text.parse::<Mapping>(), Err(InvalidMapping), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_of_its_own_goes_before_all() {
+        let mappings = ["shop/billing=h:1", "shop/billing:grpc=h:2", "shop/billing:8080=h:3", "audit=h:4"];
+        let services = Services::Mapped(mappings.map(|text| text.parse().unwrap()).to_vec());
+        let find = |namespace: &str, name: &str, port: Option<Port>| {
+            services.find(&Name::new(namespace, name), port.as_ref(), 80).map(|found| found.to_string())
+        };
+        for (port, address) in [
+            (None, "h:1"),
+            (Some(Port::Name("http".into())), "h:1"),
+            (Some(Port::Name("grpc".into())), "h:2"),
+            (Some(Port::Number(8080)), "h:3"),
+        ] {
+            assert_eq!(find("shop", "billing", port.clone()).as_deref(), Some(address), "{port:?}");
+        }
+        assert_eq!(find("default", "audit", None).as_deref(), Some("h:4"));
+        assert_eq!(find("shop", "audit", None), None);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use evhub_compile::{
-    Apps, Compiled, Egress, Kept, Object, Origin, Resource, Settings, Verdict, World, compile,
+    Apps, Compiled, Egress, Kept, Object, Origin, Resource, Services, Settings, Verdict, World, compile,
 };
 use evhub_crds::{Kind, Reason, schema};
 use evhub_routing::{Name, Snapshot};
@@ -27,6 +27,8 @@ struct Case {
     egress_denied: bool,
     #[serde(default)]
     own_apps_only: bool,
+    #[serde(default)]
+    services: Vec<String>,
     objects: Vec<Given>,
 }
 
@@ -115,8 +117,9 @@ fn cases() -> BTreeMap<String, Case> {
 fn world(case: &Case) -> World {
     let egress = if case.egress_denied { Egress::Denied } else { Egress::Loopback };
     let apps = if case.own_apps_only { Apps::Own } else { Apps::Any };
+    let services = Services::Mapped(case.services.iter().map(|text| text.parse().unwrap()).collect());
     let objects = case.objects.iter().enumerate().map(|(index, given)| object(index, given)).collect();
-    World { settings: Settings { prefix: "evhub".into(), egress, apps }, objects }
+    World { settings: Settings { prefix: "evhub".into(), egress, apps, services }, objects }
 }
 
 fn object(index: usize, given: &Given) -> Object {

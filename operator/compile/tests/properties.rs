@@ -1,6 +1,6 @@
 //! Properties of `compile`: it has an answer to every world, whatever the order in which its objects are found.
 
-use evhub_compile::{Apps, Egress, Kept, Object, Origin, Resource, Settings, World, compile};
+use evhub_compile::{Apps, Egress, Kept, Object, Origin, Resource, Services, Settings, World, compile};
 use evhub_crds::{Kind, StartFrom, schema};
 use evhub_routing::Name;
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -52,7 +52,12 @@ fn twins_that_differ_in_what_they_said_before_come_to_one_result() {
 
 fn world(objects: Vec<Object>) -> World {
     World {
-        settings: Settings { prefix: "evhub".into(), egress: Egress::Loopback, apps: Apps::Any },
+        settings: Settings {
+            prefix: "evhub".into(),
+            egress: Egress::Loopback,
+            apps: Apps::Any,
+            services: Services::Assumed,
+        },
         objects,
     }
 }

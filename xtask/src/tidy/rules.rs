@@ -81,7 +81,14 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "evhub-dispatch",
-        Only(&["evhub-event", "evhub-routing", "evhub-journal", "evhub-backoff", "evhub-telemetry"]),
+        Only(&[
+            "evhub-event",
+            "evhub-routing",
+            "evhub-journal",
+            "evhub-proto",
+            "evhub-backoff",
+            "evhub-telemetry",
+        ]),
         Free,
         &[KUBE, CRDS, RDKAFKA],
     ),

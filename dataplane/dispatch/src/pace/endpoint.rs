@@ -38,6 +38,11 @@ impl Endpoints {
 }
 
 impl Endpoint {
+    /// Whether both are the same target.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Leave to make a call, or when to ask again.
     pub fn admit(&self, now: Instant) -> Result<Permit, Instant> {
         match self.with(|breaker| breaker.admit(now)) {

@@ -43,6 +43,19 @@ impl Limit {
         Self { most, now: most, usual: None, answers: 0, overloads: 0, since: None }
     }
 
+    /// Says that nothing counts that began before an instant.
+    #[must_use]
+    pub const fn from(self, since: Instant) -> Self {
+        Self { since: Some(since), ..self }
+    }
+
+    /// Another number is the most. What the target bore stays in force below it.
+    pub fn allow(&mut self, most: u32) {
+        let full = self.now == self.most;
+        self.now = if full { most } else { self.now.clamp((most / 16).max(1), most) };
+        self.most = most;
+    }
+
     /// How many attempts may be under way now.
     pub const fn allowed(&self) -> u32 {
         self.now
@@ -148,6 +161,19 @@ mod tests {
         let mut limit = Limit::new(64);
         after(&mut limit, Instant::now(), 1000, Signal::Answered(Duration::from_secs(3)));
         assert_eq!(limit.allowed(), 64);
+    }
+
+    #[test]
+    fn another_most_keeps_what_is_known() {
+        let mut limit = Limit::new(64);
+        limit.allow(100);
+        assert_eq!(limit.allowed(), 100, "nothing was known against it");
+        after(&mut limit, Instant::now(), 100, Signal::Overloaded);
+        assert_eq!(limit.allowed(), 50);
+        for (most, allowed) in [(200, 50), (10, 10), (1600, 1600)] {
+            limit.allow(most);
+            assert_eq!(limit.allowed(), allowed, "at most {most}");
+        }
     }
 
     proptest! {

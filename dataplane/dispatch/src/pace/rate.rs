@@ -20,6 +20,16 @@ impl Bucket {
         Self { credit: 0, limit, at: now }
     }
 
+    /// The same bucket under another limit: it holds the tokens it held, as far as they fit, so that editing a limit again
+    /// and again gives nobody more than the larger of the two.
+    #[must_use]
+    pub fn retuned(mut self, limit: RateLimit, now: Instant) -> Self {
+        self.fill(now);
+        let tokens = self.credit / self.limit.per.as_nanos().max(1);
+        let cost = limit.per.as_nanos().max(1);
+        Self { credit: cost * tokens.min(u128::from(limit.burst.max(1))), limit, at: self.at }
+    }
+
     /// Gives a token back that was not used.
     pub fn put_back(&mut self) {
         let cost = self.limit.per.as_nanos().max(1);
@@ -28,18 +38,24 @@ impl Bucket {
 
     /// Takes a token, or says when there will be one.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let RateLimit { events, per, burst } = self.limit;
-        let (events, cost) = (u128::from(events.max(1)), per.as_nanos().max(1));
-        let most = cost * u128::from(burst.max(1));
-        let passed = now.saturating_duration_since(self.at);
-        self.credit = (self.credit + passed.as_nanos().saturating_mul(events)).min(most);
-        self.at = self.at.max(now);
+        self.fill(now);
+        let (events, cost) = (u128::from(self.limit.events.max(1)), self.limit.per.as_nanos().max(1));
         if let Some(rest) = self.credit.checked_sub(cost) {
             self.credit = rest;
             return Ok(());
         }
         let missing = (cost - self.credit).div_ceil(events);
         Err(self.at + std::time::Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX / 4)))
+    }
+
+    /// Adds what time has brought.
+    fn fill(&mut self, now: Instant) {
+        let RateLimit { events, per, burst } = self.limit;
+        let most = per.as_nanos().max(1) * u128::from(burst.max(1));
+        let passed = now.saturating_duration_since(self.at);
+        let brought = passed.as_nanos().saturating_mul(u128::from(events.max(1)));
+        self.credit = (self.credit + brought).min(most);
+        self.at = self.at.max(now);
     }
 }
 
@@ -65,6 +81,19 @@ mod tests {
             }
         }
         assert!((995..=1000).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn an_edit_gives_nothing_away_and_takes_nothing() {
+        let start = Instant::now();
+        let slow = RateLimit { events: 10, per: Duration::from_secs(1), burst: 10 };
+        let quick = RateLimit { events: 1000, per: Duration::from_secs(1), burst: 4 };
+        let now = start + Duration::from_millis(650);
+        let mut bucket = Bucket::new(slow, start).retuned(quick, now);
+        assert_eq!((0..10).filter(|_| bucket.take(now).is_ok()).count(), 4, "six were in it, four fit");
+        let mut bucket = Bucket::new(quick, now).retuned(slow, now).retuned(quick, now);
+        assert!(bucket.take(now).is_err(), "nothing was in it");
+        assert!(bucket.take(now + Duration::from_millis(1)).is_ok(), "it fills as the new limit says");
     }
 
     proptest! {

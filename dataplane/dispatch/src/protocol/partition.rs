@@ -212,6 +212,11 @@ impl<L: Clone + Ord> Partition<L> {
         self.dirty = true;
     }
 
+    /// Another number of one lane may be parked. What is parked already stays.
+    pub fn bound_lane(&mut self, most: usize) {
+        self.rules.max_parked_in_lane = most;
+    }
+
     /// While sparing, nothing is parked behind others: what waits stays in its source.
     pub fn spare(&mut self, sparing: bool) {
         self.sparing = sparing;

@@ -1,4 +1,4 @@
-//! EvHub's dispatch: the request and the answer in the JSON of its own stubs. Pure.
+//! EvHub's dispatch: the request and the answer, as protobuf and in the JSON of its own stubs. Pure.
 //!
 //! That JSON is Go's of the protobuf structs and not protobuf's: snake case names, zero values left out, bytes as
 //! base64, instants as `{"seconds":…,"nanos":…}`. Answers are read more freely than requests are written.
@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use evhub_event::Event;
-use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use evhub_proto::{
+    evhub_comm::{Event, EventComm, EventSource, EventTag},
+    evhub_processor::{DispatchReq, DispatchRsp},
+};
+use serde_json::{Map, Value, json};
 
-use super::{Delivery, Reply, printable};
+use super::{Delivery, Reply, cloudevent::instant, text::printable};
 use crate::outcome::Answer;
 
 /// The code by which a target cancels an event.
@@ -20,106 +21,121 @@ pub const CANCEL: i64 = 30_000;
 /// As much as is kept of what a target gives back. A parked delivery's record must have room for it.
 pub const PASS_BACK: usize = 32 << 10;
 
-#[derive(Serialize)]
-struct DispatchReq<'a> {
-    event_id: &'a str,
-    event: EvEvent<'a>,
-    #[serde(skip_serializing_if = "is_zero")]
-    retry_times: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pass_back: Option<String>,
-}
-
-#[derive(Serialize)]
-struct EvEvent<'a> {
-    app_id: &'a str,
-    topic_id: &'a str,
-    event_comm: EventComm<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<String>,
-}
-
-#[derive(Serialize)]
-struct EventComm<'a> {
-    event_source: EventSource<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_tag: Option<EventTag<'a>>,
-}
-
-#[derive(Serialize)]
-struct EventSource<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qua: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    create_time: Option<Value>,
-}
-
-#[derive(Serialize)]
-struct EventTag<'a> {
-    tag_list: &'a [String],
-}
-
-/// The request's body.
-#[expect(clippy::missing_panics_doc, reason = "strings and numbers always serialize")]
-pub fn request(delivery: &Delivery<'_>) -> Bytes {
+/// The request.
+pub fn request(delivery: &Delivery<'_>) -> DispatchReq {
     let Delivery { event, tags, producer, pass_back, identity, trace: _ } = delivery;
     let own = format!("/evhub/{}/{}", producer.app_id, producer.topic_id);
-    let request = DispatchReq {
-        event_id: &event.id,
-        event: EvEvent {
-            app_id: &producer.app_id,
-            topic_id: &producer.topic_id,
-            event_comm: EventComm {
-                event_source: EventSource {
-                    // This is what an event gets that came without one.
-                    source: Some(event.source.as_str()).filter(|source| *source != own),
-                    qua: event.extension("evhubqua"),
-                    create_time: create_time(event),
-                },
-                event_tag: (!tags.is_empty()).then_some(EventTag { tag_list: tags }),
-            },
-            data: event.data.as_ref().map(|data| BASE64.encode(data)),
-        },
-        retry_times: identity.attempt - 1,
-        pass_back: pass_back.map(|bytes| BASE64.encode(bytes)),
+    // The event's own source is what an event gets that came without one.
+    let source = if event.source == own { String::new() } else { event.source.clone() };
+    let event_source = EventSource {
+        source,
+        qua: event.extension("evhubqua").unwrap_or_default().to_owned(),
+        create_time: event.time.as_deref().and_then(instant),
     };
-    Bytes::from(serde_json::to_vec(&request).expect("strings and numbers always serialize"))
+    let event_comm = EventComm {
+        event_source: Some(event_source),
+        event_tag: (!tags.is_empty()).then(|| EventTag { tag_list: tags.to_vec() }),
+    };
+    DispatchReq {
+        event_id: event.id.clone(),
+        event: Some(Event {
+            app_id: producer.app_id.clone(),
+            topic_id: producer.topic_id.clone(),
+            event_comm: Some(event_comm),
+            data: event.data.clone().unwrap_or_default(),
+        }),
+        retry_times: identity.attempt.saturating_sub(1),
+        repeat_times: 0,
+        pass_back: pass_back.cloned().unwrap_or_default(),
+    }
 }
 
-/// What an answer means: a code in its body counts, whatever the status; without one the status does.
+/// The request as JSON.
+pub fn json(request: &DispatchReq) -> Bytes {
+    let DispatchReq { event_id, event, retry_times, repeat_times, pass_back } = request;
+    let value = object([
+        ("event_id", json!(event_id)),
+        ("event", event.as_ref().map(event_json).unwrap_or_default()),
+        ("retry_times", json!(retry_times)),
+        ("repeat_times", json!(repeat_times)),
+        ("pass_back", json!(BASE64.encode(pass_back))),
+    ]);
+    Bytes::from(value.to_string())
+}
+
+fn event_json(event: &Event) -> Value {
+    let Event { app_id, topic_id, event_comm, data } = event;
+    let comm = event_comm.as_ref().map(|EventComm { event_source, event_tag }| {
+        object([
+            ("event_source", event_source.as_ref().map(source_json).unwrap_or_default()),
+            (
+                "event_tag",
+                event_tag.as_ref().map(|tag| json!({"tag_list": tag.tag_list})).unwrap_or_default(),
+            ),
+        ])
+    });
+    object([
+        ("app_id", json!(app_id)),
+        ("topic_id", json!(topic_id)),
+        ("event_comm", comm.unwrap_or_default()),
+        ("data", json!(BASE64.encode(data))),
+    ])
+}
+
+fn source_json(source: &EventSource) -> Value {
+    let EventSource { source, qua, create_time } = source;
+    let time = create_time
+        .as_ref()
+        .map(|time| object([("seconds", json!(time.seconds)), ("nanos", json!(time.nanos))]));
+    object([("source", json!(source)), ("qua", json!(qua)), ("create_time", time.unwrap_or_default())])
+}
+
+/// An object without its members that are zero, empty or absent.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let given = members.into_iter().filter(|(_, value)| match value {
+        Value::Null => false,
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    });
+    Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+/// What a message of an answer means: its code counts.
+pub fn understand_message(answer: DispatchRsp) -> Reply {
+    let DispatchRsp { ret, pass_back } = answer;
+    let ret = ret.unwrap_or_default();
+    let answer = match i64::from(ret.code) {
+        0 => Answer::Accepted,
+        CANCEL => Answer::Cancelled,
+        code => Answer::Refused { code, text: printable(ret.msg.as_bytes()) },
+    };
+    Reply { answer, pass_back: given_back(&pass_back) }
+}
+
+/// What an answer in JSON means: a code in its body counts, whatever the status; without one the status does.
 pub fn understand(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Reply {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let pass_back = field(&value, "pass_back").or_else(|| field(&value, "passBack")).and_then(Value::as_str);
-    let pass_back = pass_back.and_then(|text| BASE64.decode(text).ok()).filter(|bytes| !bytes.is_empty());
-    let pass_back = pass_back.map(|mut bytes| {
-        bytes.truncate(PASS_BACK);
-        Bytes::from(bytes)
-    });
+    let pass_back = pass_back.and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
     let ret = field(&value, "ret").unwrap_or(&Value::Null);
     let code = field(ret, "code").and_then(number).unwrap_or(0);
-    let said = field(ret, "msg").and_then(Value::as_str);
+    let said = field(ret, "msg").and_then(Value::as_str).unwrap_or_default();
     let answer = match code {
         CANCEL => Answer::Cancelled,
         0 if (200..300).contains(&status) => Answer::Status { status, text: String::new(), retry_after },
         0 => Answer::Status { status, text: printable(body), retry_after },
         // A status that says the same may say when to come back.
-        _ if status >= 300 => {
-            Answer::Status { status, text: printable(said.unwrap_or_default().as_bytes()), retry_after }
-        }
-        code => Answer::Refused { code, text: printable(said.unwrap_or_default().as_bytes()) },
+        _ if status >= 300 => Answer::Status { status, text: printable(said.as_bytes()), retry_after },
+        code => Answer::Refused { code, text: printable(said.as_bytes()) },
     };
-    Reply { answer, pass_back }
+    Reply { answer, pass_back: given_back(&pass_back) }
 }
 
-fn create_time(event: &Event) -> Option<Value> {
-    let time: Timestamp = event.time.as_deref()?.parse().ok()?;
-    let mut value = json!({ "seconds": time.as_second() });
-    if time.subsec_nanosecond() != 0 {
-        value["nanos"] = json!(time.subsec_nanosecond());
-    }
-    Some(value)
+/// As much of what a target gave back as it gets again.
+fn given_back(bytes: &[u8]) -> Option<Bytes> {
+    let kept = &bytes[..bytes.len().min(PASS_BACK)];
+    (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept))
 }
 
 /// A member of an object, by a name in any case: Go reads so, and so its servers may write.
@@ -131,9 +147,4 @@ fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 
 fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-const fn is_zero(number: &u32) -> bool {
-    *number == 0
 }

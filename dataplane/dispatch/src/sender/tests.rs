@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    Delivery, Identity, content,
+    Delivery, Identity,
     evhub::{PASS_BACK, understand},
+    http::content,
 };
 use crate::outcome::Answer;
 
@@ -47,7 +48,9 @@ fn evhub_gets_its_dispatch_request() {
     let (content_type, body) = sent(Protocol::EvHubHttp, &event(), 1, None);
     assert_eq!(content_type.as_deref(), Some("application/json"));
     let expected = r#"{"event_id":"e-1","event":{"app_id":"shop","topic_id":"orders","event_comm":{"event_source":{"qua":"app-7","create_time":{"nanos":500000000,"seconds":1767323045}},"event_tag":{"tag_list":["paid","vip"]}},"data":"eyJuIjoxfQ=="}}"#;
-    assert_eq!(std::str::from_utf8(&body).unwrap(), expected);
+    let value = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap();
+    assert_eq!(value(&body), value(expected.as_bytes()));
+    assert!(include_str!("../../../../docs/targets.md").contains(expected), "the page shows what is sent");
 
     let given = Bytes::from_static(b"\x00back");
     let strange = Event { source: "/elsewhere".into(), time: None, data: None, ..event() };

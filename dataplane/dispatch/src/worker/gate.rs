@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use evhub_routing::Processor;
+use evhub_routing::Policy;
 
 use crate::{
     outcome::Answer,
@@ -21,10 +21,24 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(processor: &Processor, endpoint: Endpoint) -> Self {
-        let policy = &processor.policy;
+    pub(super) fn new(policy: &Policy, endpoint: Endpoint) -> Self {
         let bucket = policy.rate_limit.map(|limit| Bucket::new(limit, Instant::now()));
         Self { limit: Limit::new(policy.max_in_flight), bucket, endpoint, open: false, again: None }
+    }
+
+    /// The policy was edited, or the target is another one. What was used up of a rate stays used up.
+    pub(super) fn edit(&mut self, policy: &Policy, endpoint: Endpoint) {
+        let now = Instant::now();
+        self.bucket = policy.rate_limit.map(|limit| match self.bucket.take() {
+            Some(bucket) => bucket.retuned(limit, now),
+            None => Bucket::new(limit, now),
+        });
+        if self.endpoint.is(&endpoint) {
+            self.limit.allow(policy.max_in_flight);
+        } else {
+            self.limit = Limit::new(policy.max_in_flight).from(now);
+            self.endpoint = endpoint;
+        }
     }
 
     /// Looks again.

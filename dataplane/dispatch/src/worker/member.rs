@@ -14,6 +14,7 @@ use std::{
 };
 
 use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
+use evhub_routing::OnExhausted;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
@@ -24,6 +25,8 @@ use tracing::{info, warn};
 
 use self::commits::doubt;
 use super::{
+    Assignment, Work,
+    current::{Current, goes_on_as},
     gate::Gate,
     out::Out,
     shared::Shared,
@@ -33,6 +36,7 @@ use super::{
 use crate::{
     Progress,
     protocol::{Doubt, Next, after},
+    sender::Senders,
 };
 
 /// Why a member's work ended.
@@ -45,12 +49,19 @@ pub(super) enum Exit {
     Failed(String),
 }
 
+/// What a member may be told while it works.
+pub(super) struct Orders {
+    pub(super) work: watch::Receiver<Arc<Work>>,
+    pub(super) resume: watch::Receiver<u64>,
+}
+
 /// A member of the Processor's group.
 pub(super) struct Member<J: Journal> {
     tail: J::Tail,
     sources: Vec<String>,
     slots: BTreeMap<u32, Slot>,
     out: Out<J>,
+    senders: Senders,
     /// When to commit, if there may be something to.
     commit_at: Option<Instant>,
     ended: usize,
@@ -63,39 +74,43 @@ pub(super) struct Member<J: Journal> {
 
 impl<J: Journal> Member<J> {
     /// Joins the Processor's group.
-    pub(super) async fn join(shared: Arc<Shared<J>>) -> Result<Self, Error> {
+    pub(super) async fn join(assignment: &Assignment<J>, work: &Work) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::new(assignment, work));
         shared.grow().await?;
-        let processor = &shared.processor;
+        let processor = &work.processor;
         let mut sources: Vec<String> = processor.routes.iter().map(|route| route.topic.clone()).collect();
         if shared.journal.partitions(&processor.inbox_topic).is_some() {
             sources.push(processor.inbox_topic.clone());
         }
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
-        let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
-        let out = Out {
-            shared,
-            tasks,
-            timers,
-            topics,
-            gate,
-            suspended: false,
-            resumed: false,
-            parked: (0, 0),
-            held: 0,
-        };
-        let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
+        let current = Arc::new(Current::new(work, &assignment.senders));
+        let gate = Gate::new(current.policy(), current.sender.endpoint());
+        shared.progress.generation.store(processor.generation, Relaxed);
+        let (suspended, resumed, parked, held) = (false, false, (0, 0), 0);
+        let out = Out { shared, current, tasks, timers, topics, gate, suspended, resumed, parked, held };
+        Ok(Self {
+            tail,
+            sources,
+            slots: BTreeMap::new(),
+            out,
+            senders: assignment.senders.clone(),
+            commit_at: None,
+            ended: 0,
+            turn: 0,
+            leaving: BTreeSet::new(),
+            draining: false,
+        })
     }
 
     /// Works until told to stop, or until the group must be joined anew.
     pub(super) async fn work(
         mut self,
         mut stop: impl Future<Output = ()> + Unpin,
-        resume: &mut watch::Receiver<u64>,
+        orders: &mut Orders,
     ) -> Exit {
         let mut inbox = self.out.shared.inbox.clone();
-        let has_inbox = self.sources.contains(&self.out.shared.processor.inbox_topic);
+        let has_inbox = self.sources.contains(&self.out.shared.joined.inbox_topic);
         let mut exit = Exit::Stopped;
         loop {
             self.start_attempts();
@@ -118,7 +133,15 @@ impl<J: Journal> Member<J> {
                     self.drain();
                     Ok(())
                 }
-                Ok(()) = resume.changed() => {
+                Ok(()) = orders.work.changed() => {
+                    let work = Arc::clone(&orders.work.borrow_and_update());
+                    if !self.draining && !self.edit(&work) {
+                        exit = Exit::Again("what it reads, or its order, was edited");
+                        self.drain();
+                    }
+                    Ok(())
+                }
+                Ok(()) = orders.resume.changed() => {
                     self.resume();
                     Ok(())
                 }
@@ -145,7 +168,7 @@ impl<J: Journal> Member<J> {
         match polled {
             Polled::Assigned { partitions, .. } => {
                 // A topic may grow before the Processor is told: its edit follows, and the group is joined anew.
-                let known = self.out.shared.processor.partitions;
+                let known = self.out.shared.joined.partitions;
                 for partition in partitions.into_iter().filter(|partition| *partition < known) {
                     self.take(partition);
                 }
@@ -309,6 +332,30 @@ impl<J: Journal> Member<J> {
         for number in roomy {
             self.take_in(number);
         }
+    }
+
+    /// The Processor was edited: attempts that begin from now on are made by what it says now, and so is what follows from
+    /// those under way. Returns whether that is possible.
+    fn edit(&mut self, work: &Work) -> bool {
+        if !goes_on_as(&self.out.shared.joined, &work.processor) {
+            return false;
+        }
+        let current = Arc::new(self.out.current.edited(work, &self.senders));
+        let policy = current.policy();
+        self.out.gate.edit(policy, current.sender.endpoint());
+        for slot in self.slots.values_mut() {
+            if let Slot::Working(working) = slot {
+                working.partition.bound_lane(policy.max_parked_per_key as usize);
+            }
+        }
+        if policy.on_exhausted != OnExhausted::Suspend && self.out.suspended {
+            self.resume();
+        }
+        let generation = current.processor.generation;
+        self.out.shared.progress.generation.store(generation, Relaxed);
+        info!(processor = %self.out.shared.name, generation, "edited");
+        self.out.current = current;
+        true
     }
 
     /// Somebody wants the Processor to go on.

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{gate::Gate, shared::Shared, task::Done};
+use super::{current::Current, gate::Gate, shared::Shared, task::Done};
 use crate::{dead::Reason, protocol::Place};
 
 type Task = Pin<Box<dyn Future<Output = (u32, Done)> + Send>>;
@@ -20,6 +20,8 @@ type Task = Pin<Box<dyn Future<Output = (u32, Done)> + Send>>;
 /// Where a slot puts what is to be done.
 pub(super) struct Out<J> {
     pub(super) shared: Arc<Shared<J>>,
+    /// The Processor as it is now.
+    pub(super) current: Arc<Current>,
     pub(super) tasks: FuturesUnordered<Task>,
     pub(super) timers: BTreeSet<(Instant, u32, Place)>,
     /// The names of topics, by the index that places carry.
@@ -51,12 +53,12 @@ impl<J: Journal> Out<J> {
 
     /// Whether nothing is delivered and nothing taken in.
     pub(super) fn is_halted(&self) -> bool {
-        self.suspended || self.shared.processor.suspend
+        self.suspended || self.current.processor.suspend
     }
 
     /// Whether as much is parked as may be.
     pub(super) fn is_full(&self) -> bool {
-        let policy = &self.shared.processor.policy;
+        let policy = self.current.policy();
         self.parked.0 >= u64::from(policy.max_parked) || self.parked.1 >= policy.max_parked_bytes
     }
 

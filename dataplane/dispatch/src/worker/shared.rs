@@ -1,23 +1,21 @@
 //! What all futures of one worker share: the log, the Processor, and topics made when first needed. I/O.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use evhub_backoff::Backoff;
 use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
-use evhub_routing::{EvhubName, Order, Processor, derived_record_bytes};
+use evhub_routing::{Order, Processor, derived_record_bytes};
 use evhub_telemetry::Tracer;
 use tokio::{sync::OnceCell, sync::watch, time::sleep};
 use uuid::Uuid;
 
-use super::Assignment;
+use super::{Assignment, Work};
 use crate::{
     Progress,
     protocol::{Behind, Planted, Rules},
-    sender::Sender,
 };
 
 /// The name of a lane: the key of its events.
@@ -25,10 +23,10 @@ pub(super) type Lane = Arc<[u8]>;
 
 pub(super) struct Shared<J> {
     pub(super) journal: J,
-    pub(super) processor: Arc<Processor>,
-    producers: BTreeMap<String, EvhubName>,
+    /// The Processor as it was when its group was joined. Only what lasts as long as that is read of it here; the rest is
+    /// [`Current`](super::current::Current)'s.
+    pub(super) joined: Arc<Processor>,
     pub(super) progress: Arc<Progress>,
-    pub(super) sender: Sender,
     pub(super) inbox: watch::Receiver<bool>,
     pub(super) tracer: Tracer,
     /// The Processor's name as attempts carry it.
@@ -40,13 +38,20 @@ pub(super) struct Shared<J> {
 }
 
 impl<J: Journal> Shared<J> {
-    pub(super) fn new(assignment: Assignment<J>) -> Self {
-        let Assignment { journal, processor, producers, progress, sender, inbox, resume: _, tracer } =
-            assignment;
-        let identity = Uuid::new_v5(&Uuid::NAMESPACE_URL, processor.uid.as_bytes());
-        let name = processor.name.to_string();
-        let (state, dead) = (OnceCell::new(), OnceCell::new());
-        Self { journal, processor, producers, progress, sender, inbox, tracer, name, identity, state, dead }
+    pub(super) fn new(assignment: &Assignment<J>, work: &Work) -> Self {
+        let Assignment { journal, work: _, progress, senders: _, inbox, resume: _, tracer } = assignment;
+        let joined = Arc::clone(&work.processor);
+        Self {
+            journal: journal.clone(),
+            progress: Arc::clone(progress),
+            inbox: inbox.clone(),
+            tracer: tracer.clone(),
+            name: joined.name.to_string(),
+            identity: Uuid::new_v5(&Uuid::NAMESPACE_URL, joined.uid.as_bytes()),
+            state: OnceCell::new(),
+            dead: OnceCell::new(),
+            joined,
+        }
     }
 
     /// The stable idempotency key of an event's delivery to this Processor: the same for every attempt, whoever makes
@@ -57,12 +62,11 @@ impl<J: Journal> Shared<J> {
 
     /// What bounds the work of each partition.
     pub(super) fn rules(&self) -> Rules {
-        let policy = &self.processor.policy;
         Rules {
             max_unresolved: 512,
             max_waiting: 64,
-            max_parked_in_lane: policy.max_parked_per_key as usize,
-            behind: match policy.order {
+            max_parked_in_lane: self.joined.policy.max_parked_per_key as usize,
+            behind: match self.joined.policy.order {
                 Order::None | Order::Key => Behind::Park,
                 Order::KeyFirstAttempt => Behind::Pass,
                 Order::Partition => Behind::Wait,
@@ -71,15 +75,9 @@ impl<J: Journal> Shared<J> {
         }
     }
 
-    /// What EvHub calls the Producer of a topic's events. What came by the inbox was the first one's, as far as anybody
-    /// knows.
-    pub(super) fn producer(&self, topic: &str) -> Option<&EvhubName> {
-        self.producers.get(topic).or_else(|| self.producers.values().next())
-    }
-
     /// The lane of an event, by its record's key.
     pub(super) fn lane(&self, key: Option<&bytes::Bytes>) -> Option<Lane> {
-        match self.processor.policy.order {
+        match self.joined.policy.order {
             Order::Partition => Some(Lane::default()),
             Order::Key | Order::KeyFirstAttempt => {
                 key.filter(|key| !key.is_empty()).map(|key| Arc::from(&key[..]))
@@ -90,19 +88,19 @@ impl<J: Journal> Shared<J> {
 
     /// The `.state` topic's partition.
     pub(super) fn state(&self, partition: u32) -> TopicPartition {
-        TopicPartition { topic: self.processor.state_topic.clone(), partition }
+        TopicPartition { topic: self.joined.state_topic.clone(), partition }
     }
 
     /// Grows what was made for fewer partitions than the Processor has now: nobody could take the new ones over before.
     pub(super) async fn grow(&self) -> Result<(), Error> {
-        if self.journal.partitions(&self.processor.state_topic).is_some() {
+        if self.journal.partitions(&self.joined.state_topic).is_some() {
             self.make_state().await?;
         }
-        let inbox = &self.processor.inbox_topic;
-        if self.journal.partitions(inbox).is_some_and(|count| count < self.processor.partitions) {
-            let settings = self.settings(self.processor.partitions);
+        let inbox = &self.joined.inbox_topic;
+        if self.journal.partitions(inbox).is_some_and(|count| count < self.joined.partitions) {
+            let settings = self.settings(self.joined.partitions);
             // What is replayed came from the dead letters, and need not be kept for longer than they are.
-            let retention = Some(self.processor.policy.dead_letter_retention);
+            let retention = Some(self.joined.policy.dead_letter_retention);
             self.journal.ensure(inbox, TopicSettings { reserved: false, retention, ..settings }).await?;
         }
         Ok(())
@@ -110,22 +108,22 @@ impl<J: Journal> Shared<J> {
 
     /// Makes the `.state` topic when it is first needed.
     pub(super) async fn make_state(&self) -> Result<(), Error> {
-        let settings = TopicSettings { compacted: true, ..self.settings(self.processor.partitions) };
-        let topic = &self.processor.state_topic;
+        let settings = TopicSettings { compacted: true, ..self.settings(self.joined.partitions) };
+        let topic = &self.joined.state_topic;
         self.state.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
     }
 
     /// Makes the `.dead` topic when it is first needed.
     pub(super) async fn make_dead(&self) -> Result<(), Error> {
-        let retention = Some(self.processor.policy.dead_letter_retention);
-        let (topic, settings) = (&self.processor.dead_topic, TopicSettings { retention, ..self.settings(1) });
+        let retention = Some(self.joined.policy.dead_letter_retention);
+        let (topic, settings) = (&self.joined.dead_topic, TopicSettings { retention, ..self.settings(1) });
         self.dead.get_or_try_init(|| self.journal.ensure(topic, settings)).await.copied()
     }
 
     /// Lets a topic of this Processor's take records of a size.
     pub(super) async fn widen(&self, topic: &str, size: usize) -> Result<(), Error> {
         let settings = self.settings(self.journal.partitions(topic).unwrap_or(1));
-        let compacted = *topic == *self.processor.state_topic;
+        let compacted = *topic == *self.joined.state_topic;
         let settings =
             TopicSettings { compacted, max_record_bytes: size.max(settings.max_record_bytes), ..settings };
         self.journal.ensure(topic, settings).await
@@ -134,7 +132,7 @@ impl<J: Journal> Shared<J> {
     fn settings(&self, partitions: u32) -> TopicSettings {
         TopicSettings {
             partitions,
-            max_record_bytes: derived_record_bytes(self.processor.event_bytes),
+            max_record_bytes: derived_record_bytes(self.joined.event_bytes),
             reserved: true,
             ..TopicSettings::default()
         }

@@ -77,7 +77,7 @@ impl Working {
         for rest in parked.values_mut() {
             out.parked = (out.parked.0 + 1, out.parked.1 + rest.bytes);
             if rest.not_before == HELD {
-                match out.shared.processor.policy.on_exhausted {
+                match out.current.policy().on_exhausted {
                     OnExhausted::Suspend if !out.resumed => out.suspend(Reason::MaxAttempts),
                     OnExhausted::Suspend | OnExhausted::DeadLetter | OnExhausted::Drop => rest.not_before = 0,
                 }

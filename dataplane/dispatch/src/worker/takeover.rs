@@ -86,7 +86,7 @@ async fn committed<J: Journal>(
     sources: Vec<String>,
 ) -> Result<Vec<Committed>, Error> {
     let at: Vec<_> = sources.into_iter().map(|topic| TopicPartition { topic, partition }).collect();
-    let known = shared.journal.committed(&shared.processor.group, &at).await?;
+    let known = shared.journal.committed(&shared.joined.group, &at).await?;
     let mut committed = Vec::new();
     for at in at {
         committed.push(match known.iter().find(|committed| committed.partition == at) {
@@ -127,7 +127,7 @@ async fn found<J: Journal>(
 
 /// Where a partition without a commit begins. An inbox is read whole; what it holds for others is passed over.
 async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u64, Error> {
-    let processor = &shared.processor;
+    let processor = &shared.joined;
     let inbox = at.topic == processor.inbox_topic;
     match processor.start {
         Start::Latest if !inbox => shared.journal.offset_at(at, processor.created - SKEW_MS).await,
@@ -171,7 +171,7 @@ async fn read<J: Journal>(
 /// A record's key and what it says, which is nothing for a tombstone. `None` for a record of another Processor, which had
 /// this one's name before it.
 fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateKey, Option<Found>)> {
-    let key = parked::decode_key(&shared.processor.uid, stored.record.key.as_deref()?)?;
+    let key = parked::decode_key(&shared.joined.uid, stored.record.key.as_deref()?)?;
     let at = stored.offset;
     if stored.record.value.is_none() {
         return Some((key, None));
@@ -212,8 +212,8 @@ fn poison<J: Journal>(shared: &Shared<J>, state: &TopicPartition, offset: u64) -
         topic: state.topic.clone(),
         partition: state.partition,
         offset,
-        processor_uid: shared.processor.uid.clone(),
-        generation: shared.processor.generation,
+        processor_uid: shared.joined.uid.clone(),
+        generation: shared.joined.generation,
         reason: Reason::PoisonState,
         attempts: 0,
         first_attempt: None,

@@ -8,6 +8,7 @@ use evhub_journal::{CommitError, Journal, Place as Where, Refusal, WriteError};
 use tracing::warn;
 
 use super::{
+    current::Current,
     shared::{Shared, now},
     takeover::Taken,
     trace,
@@ -60,8 +61,8 @@ pub(super) enum Done {
 /// Makes one attempt. A parked delivery's event is read back from where it is parked.
 pub(super) async fn attempt<J: Journal>(
     shared: Arc<Shared<J>>,
-    partition: u32,
-    epoch: u64,
+    current: Arc<Current>,
+    (partition, epoch): (u32, u64),
     (start, topic): (Start, String),
     payload: Option<Payload>,
     permit: Permit,
@@ -74,8 +75,8 @@ pub(super) async fn attempt<J: Journal>(
     let began = (now(), Instant::now());
     let reply = match unreadable {
         Some(text) => Answer::Poison(Reason::PoisonState, text).into(),
-        None if is_too_old(&shared, &payload) => Answer::TooOld.into(),
-        None => send(&shared, epoch, start.attempt, &topic, &payload).await,
+        None if is_too_old(&current, &payload) => Answer::TooOld.into(),
+        None => send(&shared, &current, (epoch, start.attempt), &topic, &payload).await,
     };
     // A target that answered without one wants none; one that could not be asked says nothing.
     if reply.pass_back.is_some() || matches!(reply.answer, Answer::Refused { .. } | Answer::Status { .. }) {
@@ -85,16 +86,16 @@ pub(super) async fn attempt<J: Journal>(
 }
 
 /// Whether an event is older than its attempts may be: the hub was down, or its turn came late.
-fn is_too_old<J: Journal>(shared: &Shared<J>, payload: &Payload) -> bool {
-    let max_age = shared.processor.policy.retry.max_age.as_millis();
+fn is_too_old(current: &Current, payload: &Payload) -> bool {
+    let max_age = current.policy().retry.max_age.as_millis();
     let age = payload.first_attempt.map_or(0, |first| now().saturating_sub(first).max(0));
     !payload.resumed && u128::from(age.unsigned_abs()) > max_age
 }
 
 async fn send<J: Journal>(
     shared: &Shared<J>,
-    epoch: u64,
-    attempt: u32,
+    current: &Current,
+    (epoch, attempt): (u64, u32),
     topic: &str,
     payload: &Payload,
 ) -> Reply {
@@ -108,7 +109,7 @@ async fn send<J: Journal>(
         }
     };
     let controls = Controls::of(&payload.record);
-    let processor = &shared.processor;
+    let processor = &current.processor;
     let identity = Identity {
         delivery: shared.delivery(&event.source, &event.id),
         attempt,
@@ -117,7 +118,7 @@ async fn send<J: Journal>(
         generation: processor.generation,
     };
     let origin = payload.record.header(ORIGIN).and_then(|topic| std::str::from_utf8(topic).ok());
-    let Some(producer) = shared.producer(origin.unwrap_or(topic)) else {
+    let Some(producer) = current.producer(origin.unwrap_or(topic)) else {
         return Answer::Failed("it is not known where the event came from".to_owned()).into();
     };
     let place = trace::place(&payload.record, &event);
@@ -129,7 +130,7 @@ async fn send<J: Journal>(
     let delivery = Delivery { event: &event, tags, producer, pass_back, identity, trace };
     let target = &processor.target;
     let timeout = controls.timeout.map_or(target.timeout, |allowed| allowed.min(target.timeout));
-    let reply = shared.sender.attempt(target, &delivery, timeout).await;
+    let reply = current.sender.attempt(target, &delivery, timeout).await;
     trace::tell(&mut span, &reply.answer);
     reply
 }
@@ -175,7 +176,7 @@ pub(super) async fn clear<J: Journal>(
     partition: u32,
     key: StateKey,
 ) -> Result<(), WriteError> {
-    let key = crate::parked::encode_key(&shared.processor.uid, key);
+    let key = crate::parked::encode_key(&shared.joined.uid, key);
     let record = Record { key: Some(key), value: None, headers: Vec::new() };
     append_state(&shared, partition, record).await.map(|_| ())
 }
@@ -185,7 +186,7 @@ async fn append_state<J: Journal>(
     partition: u32,
     record: Record,
 ) -> Result<u64, WriteError> {
-    let topic = &shared.processor.state_topic;
+    let topic = &shared.joined.state_topic;
     let mut failures = 0;
     loop {
         let problem = match shared.make_state().await {
@@ -216,7 +217,7 @@ async fn refused<J: Journal>(shared: &Shared<J>, topic: &str, refusal: Refusal) 
 /// Appends a dead letter, and tries again until it is durable: dispatch of the event waits, it is not dropped. One that
 /// was written twice, because an answer was lost, is told by its position.
 pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
-    let topic = &shared.processor.dead_topic;
+    let topic = &shared.joined.dead_topic;
     let mut failures = 0;
     loop {
         let problem = match shared.make_dead().await {

@@ -56,7 +56,7 @@ pub(super) fn tell(span: &mut Span, answer: &Answer) {
     if let Some(status) = answer.status() {
         span.set("http.response.status_code", i64::from(status));
     }
-    if !matches!(answer, Answer::Status { status: 200..=299, .. } | Answer::Cancelled) {
+    if !matches!(answer, Answer::Status { status: 200..=299, .. } | Answer::Accepted | Answer::Cancelled) {
         span.failed(|| (word(answer), answer.text()));
     }
 }
@@ -65,6 +65,7 @@ fn word(answer: &Answer) -> String {
     match answer {
         Answer::Status { status, .. } => status.to_string(),
         Answer::Refused { code, .. } => code.to_string(),
+        Answer::Grpc { code, .. } => code.to_string(),
         Answer::TimedOut(_) => "timeout".to_owned(),
         // The conventions' word for what has none.
         _ => "_OTHER".to_owned(),

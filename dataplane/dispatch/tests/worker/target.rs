@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -40,6 +40,8 @@ pub(crate) enum Reply {
     Reset,
     /// A body without an end.
     Endless(u16),
+    /// A head that comes byte by byte, one after each of these waits, and does not end.
+    Drip(Duration),
     /// A head that announces a body, and nothing of the body.
     Bodiless(u16),
     /// This status as soon as the gate is open.
@@ -62,6 +64,7 @@ struct Inner {
     script: Script,
     seen: Mutex<Seen>,
     sent: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 pub(crate) struct Target {
@@ -74,12 +77,17 @@ impl Target {
     pub(crate) async fn new(script: impl Fn(&Attempt) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/events", listener.local_addr().expect("it is bound"));
-        let inner =
-            Arc::new(Inner { script: Box::new(script), seen: Mutex::default(), sent: AtomicUsize::new(0) });
+        let inner = Arc::new(Inner {
+            script: Box::new(script),
+            seen: Mutex::default(),
+            sent: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+        });
         let shared = Arc::clone(&inner);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let inner = Arc::clone(&shared);
+                inner.connections.fetch_add(1, Relaxed);
                 tokio::spawn(async move {
                     // How a connection ends is the worker's business; its attempts are what is looked at.
                     let _ = inner.serve(stream).await;
@@ -117,6 +125,11 @@ impl Target {
     /// How often two attempts of one key were under way at once.
     pub(crate) fn overlaps(&self) -> usize {
         self.inner.seen().overlaps
+    }
+
+    /// How many connections were accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.inner.connections.load(Relaxed)
     }
 
     /// How many bytes of endless bodies were sent.
@@ -197,6 +210,13 @@ impl Inner {
                 loop {
                     stream.write_all(&[b'x'; 4096]).await?;
                     self.sent.fetch_add(4096, Relaxed);
+                }
+            }
+            Reply::Drip(wait) => {
+                stream.write_all(b"HTTP/1.1 200 x\r\nx-drip: ").await?;
+                loop {
+                    tokio::time::sleep(wait).await;
+                    stream.write_all(b"y").await?;
                 }
             }
             Reply::Bodiless(status) => {

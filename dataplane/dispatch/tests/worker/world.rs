@@ -11,8 +11,8 @@ use evhub_dispatch::{
     Progress,
     dead::DeadLetter,
     protocol::Metadata,
-    sender::Sender,
-    worker::{Assignment, run},
+    sender::Senders,
+    worker::{Assignment, Work, run},
 };
 use evhub_event::{Event, Record, kafka};
 use evhub_journal::{
@@ -48,12 +48,14 @@ pub(crate) struct World {
     pub(crate) producers: BTreeMap<String, EvhubName>,
     pub(crate) inbox: watch::Sender<bool>,
     pub(crate) resume: watch::Sender<u64>,
+    pub(crate) senders: Senders,
     _dir: TempDir,
 }
 
 /// A worker that runs.
 pub(crate) struct Running {
     pub(crate) progress: Arc<Progress>,
+    work: watch::Sender<Arc<Work>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -71,6 +73,7 @@ impl World {
             producers: Self::producers(),
             inbox,
             resume,
+            senders: Senders::default(),
             _dir: dir,
         };
         world.make(EVENTS, partitions).await;
@@ -94,6 +97,10 @@ impl World {
         (retry.max_attempts, retry.backoff) = (max_attempts, backoff);
     }
 
+    fn work(&self) -> Arc<Work> {
+        Arc::new(Work { processor: Arc::new(self.processor.clone()), producers: self.producers.clone() })
+    }
+
     fn producers() -> BTreeMap<String, EvhubName> {
         let name = EvhubName { app_id: "shop-app".to_owned(), topic_id: "orders-topic".to_owned() };
         BTreeMap::from([(EVENTS.to_owned(), name)])
@@ -102,12 +109,12 @@ impl World {
     /// Starts a worker.
     pub(crate) fn start(&self) -> Running {
         let progress = Arc::new(Progress::default());
+        let (work, receiver) = watch::channel(self.work());
         let assignment = Assignment {
             journal: self.log.clone(),
-            processor: Arc::new(self.processor.clone()),
-            producers: self.producers.clone(),
+            work: receiver,
             progress: Arc::clone(&progress),
-            sender: Sender::default(),
+            senders: self.senders.clone(),
             inbox: self.inbox.subscribe(),
             resume: self.resume.subscribe(),
             tracer: Tracer::default(),
@@ -116,7 +123,14 @@ impl World {
         let task = tokio::spawn(run(assignment, async move {
             let _ = stopped.await;
         }));
-        Running { progress, stop: Some(stop), task }
+        Running { progress, work, stop: Some(stop), task }
+    }
+
+    /// Edits the Processor under its worker's hands.
+    pub(crate) fn edit(&mut self, running: &Running, edit: impl FnOnce(&mut Processor)) {
+        edit(&mut self.processor);
+        self.processor.generation += 1;
+        running.work.send_replace(self.work());
     }
 
     /// Publishes an event to where its key belongs, and all unkeyed ones to partition 0.

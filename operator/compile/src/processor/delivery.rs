@@ -54,6 +54,9 @@ fn retry(spec: &delivery::Retry) -> Result<Retry, Finding> {
     let status = retry_on.status.iter().enumerate().map(|(index, text)| {
         text.parse().map_err(|error| invalid(&format!("spec.delivery.retry.retryOn.status[{index}]"), &error))
     });
+    let grpc = retry_on.grpc.iter().enumerate().map(|(index, text)| {
+        text.parse().map_err(|error| invalid(&format!("spec.delivery.retry.retryOn.grpc[{index}]"), &error))
+    });
     Ok(Retry {
         max_attempts: *max_attempts,
         max_age: max_age.get(),
@@ -61,8 +64,8 @@ fn retry(spec: &delivery::Retry) -> Result<Retry, Finding> {
         retry_after: RetryAfter { honor: retry_after.honor, max: retry_after.max.get() },
         retry_on: RetryOn {
             status: status.collect::<Result<_, _>>()?,
+            grpc: grpc.collect::<Result<_, _>>()?,
             connection: retry_on.connection,
-            ..RetryOn::default()
         },
     })
 }

@@ -80,6 +80,8 @@ impl<J: Journal> Member<J> {
         }
         let mut working = Working::new(partition, owned, parked, &mut self.out);
         working.partition.spare(self.out.gate.open);
+        // It may have been edited since the group was joined.
+        working.partition.bound_lane(self.out.current.policy().max_parked_per_key as usize);
         working.carry_out(effects, &mut self.out);
         if self.draining || self.leaving.contains(&partition) {
             working.partition.drain();

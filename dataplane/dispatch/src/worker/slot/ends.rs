@@ -52,7 +52,8 @@ impl Working {
         let payload = self.payloads.remove(&start.place);
         let (shared, epoch) = (Arc::clone(&out.shared), self.partition.claim().epoch);
         let topic = out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default();
-        let attempt = task::attempt(shared, self.number, epoch, (start, topic), payload, permit);
+        let current = Arc::clone(&out.current);
+        let attempt = task::attempt(shared, current, (self.number, epoch), (start, topic), payload, permit);
         out.run(self.number, async move { Done::Attempted(Box::new(attempt.await)) });
         Ok(())
     }
@@ -66,7 +67,7 @@ impl Working {
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
         let controls = Controls::of(&payload.record);
         // What an event's publisher did not give the time for says nothing of the target.
-        let hurried = controls.timeout.is_some_and(|allowed| allowed < out.shared.processor.target.timeout);
+        let hurried = controls.timeout.is_some_and(|allowed| allowed < out.current.processor.target.timeout);
         if !(hurried && matches!(answer, Answer::TimedOut(_))) {
             out.gate.ended(permit, began.1, &answer, start.attempt == 1);
         }
@@ -77,7 +78,7 @@ impl Working {
             age: Duration::from_millis(now().saturating_sub(first).max(0) as u64),
             allowed: controls.max_attempts,
         };
-        let outcome = decide(&out.shared.processor.policy, tried, &answer, fastrand::u64(..));
+        let outcome = decide(out.current.policy(), tried, &answer, fastrand::u64(..));
         if outcome != Outcome::Delivered {
             // Where the target was not asked, there was no attempt.
             start.attempt -= u32::from(matches!(answer, Answer::Poison(..) | Answer::TooOld));
@@ -143,8 +144,8 @@ impl Working {
             topic: out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default(),
             partition: self.number,
             offset: start.place.offset,
-            processor_uid: shared.processor.uid.clone(),
-            generation: shared.processor.generation,
+            processor_uid: shared.joined.uid.clone(),
+            generation: out.current.processor.generation,
             reason,
             attempts,
             first_attempt: payload.first_attempt.filter(|_| attempts > 0),

@@ -32,7 +32,7 @@ impl Working {
     /// Takes in as much of what was read as there is room for. Returns whether all of it was.
     pub(in crate::worker) fn take_in<J: Journal>(&mut self, out: &mut Out<J>) -> bool {
         let mut effects = Vec::new();
-        let filter = out.shared.processor.filter.as_ref();
+        let filter = out.current.processor.filter.as_ref();
         let at_once =
             if filter.is_some_and(|filter| filter.cel.is_some()) { EXPRESSIONS } else { usize::MAX };
         for _ in 0..at_once {
@@ -83,8 +83,8 @@ impl Working {
             return;
         }
         let inbox =
-            out.topics.get(usize::from(source)).is_some_and(|topic| *topic == shared.processor.inbox_topic);
-        let intake = if inbox { Intake::Now } else { wanted::intake(&shared.processor, &stored.record) };
+            out.topics.get(usize::from(source)).is_some_and(|topic| *topic == shared.joined.inbox_topic);
+        let intake = if inbox { Intake::Now } else { wanted::intake(&out.current.processor, &stored.record) };
         let lane = shared.lane(stored.record.key.as_ref());
         let due = match intake {
             Intake::Later(delay) => {
@@ -119,5 +119,5 @@ impl Working {
 
 /// Whether a record was redriven for a Processor that had this one's name before it.
 fn is_anothers<J: Journal>(record: &Record, out: &Out<J>) -> bool {
-    record.header(PROCESSOR_UID).is_some_and(|uid| *uid != out.shared.processor.uid.as_bytes())
+    record.header(PROCESSOR_UID).is_some_and(|uid| *uid != out.shared.joined.uid.as_bytes())
 }

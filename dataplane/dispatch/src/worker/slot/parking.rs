@@ -60,7 +60,7 @@ impl Working {
             causes: payload.causes,
             event: payload.record,
         };
-        let key = parked::encode_key(&shared.processor.uid, key);
+        let key = parked::encode_key(&shared.joined.uid, key);
         let parking = task::park(shared, self.number, parked, key);
         out.run(self.number, async move { Done::Parked(place, parking.await) });
     }
@@ -81,7 +81,7 @@ impl Working {
         let Some(rest) = self.parked.get(&place).filter(|rest| rest.not_before != HELD) else { return };
         let most = match rest.kind {
             Kind::Delay => NAP,
-            Kind::Retry | Kind::Behind => longest_wait(&out.shared.processor.policy.retry),
+            Kind::Retry | Kind::Behind => longest_wait(&out.current.policy().retry),
         };
         let wait = rest.not_before.saturating_sub(now()).max(0);
         let wait = Duration::from_millis(wait as u64).min(most);

@@ -1,0 +1,119 @@
+//! The protocols that are one HTTP request. I/O.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use evhub_routing::{Protocol, Target};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    ANSWER, Deadline, Delivery, Reply, always,
+    connect::Client,
+    evhub, identify,
+    text::{KEPT, failure, printable},
+};
+use crate::outcome::{Answer, read_retry_after};
+
+pub(super) type Body = Full<Bytes>;
+
+/// As much of an answer as is read, so that its connection can be used again.
+const READ: usize = 64 << 10;
+/// How long a delivered answer's body may take before its connection is given up: the outcome is known already.
+const TAIL: Duration = Duration::from_secs(1);
+
+pub(super) async fn attempt(
+    client: &Client<Body>,
+    target: &Target,
+    delivery: &Delivery<'_>,
+    deadline: Deadline,
+) -> Reply {
+    let request = match request(target, delivery) {
+        Ok(request) => request,
+        Err(error) => return Answer::Failed(format!("cannot build the request: {error}")).into(),
+    };
+    let response = match deadline.until(client.request(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Answer::Failed(failure(&error)).into(),
+        Err(late) => return late.into(),
+    };
+    if target.protocol == Protocol::EvHubHttp {
+        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        return match deadline.until(read(response, ANSWER + 1, ANSWER + 1)).await {
+            Ok(body) if body.len() > ANSWER => {
+                Answer::Failed(format!("an answer of more than {ANSWER} bytes")).into()
+            }
+            Ok(body) => evhub::understand(status, retry_after, &body),
+            Err(late) => late.into(),
+        };
+    }
+    judge_by_status(response, deadline).await.into()
+}
+
+/// The status is the outcome; a body is read only to get its connection back, and to tell why.
+async fn judge_by_status(response: Response<Incoming>, deadline: Deadline) -> Answer {
+    let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+    if response.status().is_success() {
+        let until = deadline.at.min(Instant::now() + TAIL);
+        let _ = timeout_at(until, read(response, 0, READ)).await;
+        return Answer::Status { status, text: String::new(), retry_after };
+    }
+    let text = match timeout_at(deadline.at, read(response, KEPT, READ)).await {
+        Ok(body) => printable(&body),
+        Err(_) => format!("(the answer's body took longer than {:?})", deadline.timeout),
+    };
+    Answer::Status { status, text, retry_after }
+}
+
+fn request(target: &Target, delivery: &Delivery<'_>) -> Result<Request<Body>, http::Error> {
+    let (mut headers, body) = content(target.protocol, delivery);
+    identify(&mut headers, delivery);
+    headers.extend(always(target));
+    let mut request =
+        Request::builder().method(Method::POST).uri(target.url.clone()).body(Full::new(body))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The event as its target wants it.
+pub(super) fn content(protocol: Protocol, delivery: &Delivery<'_>) -> (HeaderMap, Bytes) {
+    let event = delivery.event;
+    let typed = |content_type: Option<&str>, body: Bytes| {
+        let value = content_type.and_then(|value| HeaderValue::from_str(value).ok());
+        (value.into_iter().map(|value| (CONTENT_TYPE, value)).collect(), body)
+    };
+    match protocol {
+        Protocol::CloudEventsStructured => {
+            let body = Bytes::from(evhub_event::json::to_string(event));
+            typed(Some("application/cloudevents+json; charset=utf-8"), body)
+        }
+        Protocol::Raw => typed(event.datacontenttype.as_deref(), event.data.clone().unwrap_or_default()),
+        Protocol::EvHubHttp => typed(Some("application/json"), evhub::json(&evhub::request(delivery))),
+        Protocol::CloudEvents | Protocol::EvHubGrpc | Protocol::Stream => evhub_event::http::encode(event),
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    read_retry_after(value, jiff::Timestamp::now().as_millisecond())
+}
+
+/// Reads an answer's body up to `most` bytes and keeps the first `keep` of them.
+async fn read(response: Response<Incoming>, keep: usize, most: usize) -> Bytes {
+    let mut body = response.into_body();
+    let (mut kept, mut seen) = (BytesMut::new(), 0);
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(data) = frame.data_ref() else { continue };
+        seen += data.len();
+        kept.extend_from_slice(&data[..data.len().min(keep.saturating_sub(kept.len()))]);
+        if seen >= most {
+            break;
+        }
+    }
+    kept.freeze()
+}
