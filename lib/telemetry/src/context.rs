@@ -44,7 +44,8 @@ impl Context {
     pub fn with_state(&self, tracestate: &str) -> Result<Self, Malformed> {
         let named = |member: &str| member.trim().is_empty() || member.find('=').is_some_and(|at| at > 0);
         // The parser lets a member without a name pass and cuts a long list, which makes another one of it.
-        let sound = tracestate.split(',').all(named) && tracestate.split(',').count() <= MEMBERS;
+        let printable = tracestate.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        let sound = printable && tracestate.split(',').all(named) && tracestate.split(',').count() <= MEMBERS;
         if tracestate.len() > STATE || !sound {
             return Err(Malformed);
         }

@@ -11,24 +11,25 @@ evhub-routing       | evhub-event evhub-proto                             | toki
 evhub-compile       | evhub-crds evhub-routing                            | tokio kube-client kube-runtime tonic rdkafka
 evhub-journal       | evhub-event evhub-backoff                           | kube kube-client tonic evhub-routing evhub-crds rdkafka
 evhub-kafka         | evhub-event evhub-backoff evhub-journal             | kube kube-client tonic evhub-routing evhub-crds
-evhub-dispatch      | evhub-event evhub-routing evhub-journal evhub-backoff | kube kube-client evhub-crds rdkafka
+evhub-dispatch      | evhub-event evhub-routing evhub-journal evhub-proto evhub-backoff evhub-telemetry | kube kube-client evhub-crds rdkafka
 evhub-ledger        | evhub-event evhub-routing evhub-journal evhub-backoff | kube kube-client evhub-crds rdkafka
-evhub-dataplane     | evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff | evhub-crds evhub-compile rdkafka
+evhub-dataplane     | evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-crds evhub-compile rdkafka
 evhub-dataplane-bin | evhub-dataplane evhub-kafka                         | evhub-crds evhub-compile
 evhub-control       | evhub-compile evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | kube-client kube-runtime evhub-journal evhub-dispatch evhub-ledger
 evhub-operator      | evhub-crds evhub-compile evhub-control evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | evhub-journal evhub-dispatch evhub-ledger rdkafka
-evhub               | evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff | rdkafka rdkafka-sys
+evhub               | evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | rdkafka rdkafka-sys
 evhub-proto         |                                                     | rdkafka kube
 evhub-lease         |                                                     | rdkafka
 evhub-lifecycle     |                                                     | rdkafka
 evhub-backoff       |                                                     | tokio rdkafka
-evhub-bench         | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff |
-evhub-fuzz          | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff |
+evhub-telemetry     |                                                     | rdkafka
+evhub-bench         | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry |
+evhub-fuzz          | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry |
 evhub-e2e           |                                                     |
 xtask               |                                                     | tokio
 ";
 
-const OURS: [&str; 21] = [
+const OURS: [&str; 22] = [
     "evhub-crds",
     "evhub-proto",
     "evhub-event",
@@ -46,6 +47,7 @@ const OURS: [&str; 21] = [
     "evhub-lease",
     "evhub-lifecycle",
     "evhub-backoff",
+    "evhub-telemetry",
     "evhub-e2e",
     "evhub-bench",
     "evhub-fuzz",
