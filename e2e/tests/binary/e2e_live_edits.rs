@@ -27,7 +27,7 @@ fn e2e_live_edits() -> Result<()> {
     scenario.processors =
         vec![Plan::new("billing", &modes), Plan { order: Order::None, ..Plan::new("audit", &modes) }];
     scenario.gate =
-        Gate { acked: 250, unknown: 0, changes: 12, repeats: 0, recovered: 10, dead: 0, faults: 10 };
+        Gate { acked: 250, unknown: 0, changes: 2, repeats: 0, recovered: 10, dead: 0, faults: 10 };
     let figures = in_turn(edited(scenario))?;
     assert!(figures.repeats <= 128, "{} repeats, and one kill", figures.repeats);
     Ok(())
