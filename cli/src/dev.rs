@@ -21,7 +21,7 @@ use evhub_dataplane::{
 };
 use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
-use evhub_routing::Snapshot;
+use evhub_routing::{Processor, Snapshot};
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
@@ -233,7 +233,8 @@ async fn tell(
 
 async fn listening(hub: &Hub<Embedded>) {
     // What runs may change meanwhile.
-    while !hub.running().processors.keys().all(|name| hub.board.of(name).listening.load(Relaxed)) {
+    let listens = |processor: &Processor| hub.board.of(&processor.uid).listening.load(Relaxed);
+    while !hub.running().processors.values().all(|processor| listens(processor)) {
         sleep(POLL).await;
     }
 }
@@ -293,6 +294,9 @@ impl Listeners {
         parts.listen("the listener of --grpc", grpc);
         let admin = admin::router(hub.clone(), drain.clone());
         parts.listen("the listener of --admin", serve("admin", self.admin, admin, lasting));
-        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone()), drain));
+        let api = api::router(hub.clone());
+        let is_here = self.api.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let api = if is_here { api::local(api) } else { api };
+        parts.listen("the listener of --api", serve("api", self.api, api, drain));
     }
 }

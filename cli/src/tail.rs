@@ -64,7 +64,11 @@ fn print(entry: &Entry, format: Format, style: Style) -> anyhow::Result<String> 
         Format::Table => line(entry, style),
         // One a line, for whoever reads them as they come.
         Format::Json => serde_json::to_string(entry).context("could not write JSON")? + "\n",
-        Format::Yaml => format!("---\n{}", output::yaml(entry)?),
+        // YAML has no place for JSON as it was written.
+        Format::Yaml => {
+            let value = serde_json::to_value(entry).context("could not write YAML")?;
+            format!("---\n{}", output::yaml(&value)?)
+        }
     })
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use evhub_crds::{ConditionType, Reason, condition::Status};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,6 +37,24 @@ impl Hub {
     fn start(files: &[(&str, String)], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("resources")).unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join("resources").join(name), text).unwrap();
+        }
+        let child = Self::spawn(&folder, more);
+        let mut hub = Self { child, folder, http: 0, admin: 0, api: 0 };
+        hub.ready();
+        hub
+    }
+
+    /// Once more over the same folder, after the power failed.
+    fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(&self.folder, &[]);
+        self.ready();
+    }
+
+    fn spawn(folder: &TempDir, more: &[&str]) -> Child {
         let mut hub = Command::new(env!("CARGO_BIN_EXE_evhub"));
         hub.arg("dev").arg(folder.path().join("resources")).args(more);
         for flag in ["--http", "--grpc", "--admin", "--api"] {
@@ -45,18 +64,16 @@ impl Hub {
             hub.arg("--data").arg(folder.path().join("data"));
         }
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        for (name, text) in files {
-            fs::write(folder.path().join("resources").join(name), text).unwrap();
-        }
-        let child = hub.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let mut hub = Self { child, folder, http: 0, admin: 0, api: 0 };
-        hub.until("it listens", || hub.listening().is_some());
-        let listening = hub.listening().unwrap();
+        hub.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    fn ready(&mut self) {
+        self.until("it listens", || self.listening().is_some());
+        let listening = self.listening().unwrap();
         let port =
             |name: &str| listening[name].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
-        (hub.http, hub.admin, hub.api) = (port("http"), port("admin"), port("api"));
-        hub.until("it is ready", || get(hub.admin, "/readyz").is_some_and(|(status, _)| status == 200));
-        hub
+        (self.http, self.admin, self.api) = (port("http"), port("admin"), port("api"));
+        self.until("it is ready", || get(self.admin, "/readyz").is_some_and(|(status, _)| status == 200));
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -222,6 +239,42 @@ fn what_the_folder_says_runs_and_what_it_no_longer_says_does_not() {
 }
 
 #[test]
+fn a_later_one_of_the_same_name_begins_anew() {
+    let service = Service::start();
+    let billing = processor("billing", service.port, "");
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2)), ("billing.yaml", billing.clone())], &[]);
+    let status = || -> Value {
+        let (_, body) = get(hub.api, "/namespaces/shop/processors/billing").unwrap();
+        serde_json::from_str(&body).unwrap()
+    };
+    assert_eq!(hub.publish("orders", "1"), 202);
+    hub.until("it is delivered", || status()["lastDelivery"].is_string());
+    hub.remove("billing.yaml");
+    hub.until("it is gone", || get(hub.api, "/namespaces/shop/processors/billing").unwrap().0 == 404);
+    hub.write("billing.yaml", &billing);
+    hub.until("the next one listens", || status()["ready"] == true);
+    assert_eq!(status().get("lastDelivery"), None, "{}", status());
+
+    hub.write("billing.yaml", &processor("billing", service.port, "suspend: true"));
+    let suspended = || status()["suspended"] == true && status()["ready"] == true;
+    hub.until("it is suspended", suspended);
+    let conditions: Vec<(ConditionType, Status, Reason)> = status()["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let word = |name: &str| one[name].clone();
+            // Whatever is said must be of the table that the resources' users are given.
+            let type_ = serde_json::from_value(word("type")).unwrap();
+            let reason = serde_json::from_value(word("reason")).unwrap();
+            (type_, serde_json::from_value(word("status")).unwrap(), reason)
+        })
+        .collect();
+    assert_eq!(conditions[0], (ConditionType::Ready, Status::True, Reason::Suspended));
+    assert!(conditions.contains(&(ConditionType::Suspended, Status::True, Reason::Suspended)));
+}
+
+#[test]
 fn a_broken_edit_keeps_what_runs_and_says_so() {
     let service = Service::start();
     let files =
@@ -270,6 +323,67 @@ fn a_folder_that_vanishes_changes_nothing() {
     fs::rename(&aside, &folder).unwrap();
     hub.write("late.yaml", &producer("late", 2));
     hub.until("the folder is followed again", || hub.publish("late", "1") == 202);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_one_that_was_removed() {
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2))], &[]);
+    let (linked, target) = (hub.folder.path().join("resources/linked.yaml"), hub.folder.path().join("ext"));
+    fs::write(&target, producer("linked", 2)).unwrap();
+    std::os::unix::fs::symlink(&target, &linked).unwrap();
+    let uid = |hub: &Hub| hub.snapshot()["producers"]["shop/linked"]["uid"].clone();
+    hub.until("it runs", || uid(&hub).is_string());
+    let before = uid(&hub);
+    fs::remove_file(&target).unwrap();
+    hub.until("it is told", || hub.log().contains("this link leads nowhere"));
+    assert_eq!(hub.publish("linked", "1"), 202);
+    fs::write(&target, "").unwrap();
+    hub.until("that too is told", || hub.log().contains("the file is empty"));
+    assert_eq!(hub.publish("linked", "2"), 202);
+    fs::write(&target, producer("linked", 3)).unwrap();
+    hub.until("the edit runs", || hub.snapshot()["producers"]["shop/linked"]["partitions"] == 3);
+    assert_eq!(uid(&hub), before, "it is the same one all along");
+}
+
+/// Told apart from a file that holds up edits because it is written on and on: what is no manifest does not.
+#[test]
+fn what_is_no_manifest_does_not_matter() {
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2))], &[]);
+    let noise = hub.folder.path().join("resources/hub.log");
+    let (stop, stopped) = mpsc::channel::<()>();
+    let writer = thread::spawn(move || {
+        let mut length = 0;
+        while stopped
+            .recv_timeout(Duration::from_millis(5))
+            .is_err_and(|e| e == mpsc::RecvTimeoutError::Timeout)
+        {
+            length += 1;
+            fs::write(&noise, "x".repeat(length)).unwrap();
+        }
+    });
+    hub.write("late.yaml", &producer("late", 2));
+    hub.until("the edit runs all the same", || hub.publish("late", "1") == 202);
+    drop(stop);
+    writer.join().unwrap();
+    assert_eq!(hub.log().matches("the folder changed").count(), 1, "{}", hub.log());
+}
+
+/// Its topic is still there, and has more partitions than are wanted now.
+#[test]
+fn one_that_cannot_be_made_again_holds_up_nobody() {
+    let mut hub =
+        Hub::start(&[("orders.yaml", producer("orders", 2)), ("big.yaml", producer("big", 4))], &[]);
+    hub.remove("big.yaml");
+    hub.until("it is gone", || hub.publish("big", "1") == 404);
+    hub.write("big.yaml", &producer("big", 2));
+    hub.until("it is told", || hub.log().contains("never shrink"));
+    hub.write("late.yaml", &producer("late", 2));
+    hub.until("another edit runs", || hub.publish("late", "1") == 202);
+    assert_eq!((hub.publish("big", "2"), hub.publish("orders", "2")), (404, 202));
+    hub.restart();
+    assert_eq!((hub.publish("big", "3"), hub.publish("late", "3")), (404, 202));
+    hub.write("big.yaml", &producer("big", 4));
+    hub.until("it is mended", || hub.publish("big", "4") == 202);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 //!
 //! This listener asks nobody who they are: being able to reach it is the permission, so it listens on loopback.
 
+mod conditions;
 mod dead;
 mod letters;
+mod local;
 mod log;
 mod replay;
 mod resume;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use self::letters::Letters;
+pub use self::local::local;
 use crate::{
     Hub, ingest,
     problem::{self, Problem, reason},

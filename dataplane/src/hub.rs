@@ -7,7 +7,7 @@ use std::{
 
 use evhub_dispatch::Progress;
 use evhub_journal::Journal;
-use evhub_routing::{Name, Snapshot};
+use evhub_routing::{Name, Processor, Snapshot};
 use tokio::sync::watch;
 
 use crate::{
@@ -49,9 +49,9 @@ pub struct Unserved {
     pub reason: String,
 }
 
-/// The progress of every Processor that runs here.
+/// The progress of every Processor that runs here, by its uid: a later one of the same name begins anew.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<Name, Arc<Progress>>>>);
+pub struct Board(Arc<Mutex<BTreeMap<String, Arc<Progress>>>>);
 
 /// Tells a Processor's worker that the Processor's inbox topic has been made. The topic itself is the truth; this only
 /// spares the worker from asking for it again and again.
@@ -94,8 +94,9 @@ impl<J: Journal> Hub<J> {
     /// The accepted Processors that do not listen yet, those among them that cannot run for now, too.
     pub fn waiting(&self) -> Vec<Name> {
         let running = self.running();
-        let listens = |name: &Name| self.board.of(name).listening.load(Relaxed);
-        let silent = running.processors.keys().filter(|name| !listens(name));
+        let listens = |processor: &Processor| self.board.of(&processor.uid).listening.load(Relaxed);
+        let silent = running.processors.values().filter(|processor| !listens(processor));
+        let silent = silent.map(|processor| &processor.name);
         let unserved = Arc::clone(&self.unserved.borrow());
         let unresolved = unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
         let unresolved = unresolved.filter(|name| !running.processors.contains_key(*name));
@@ -146,8 +147,13 @@ impl Resumes {
 // === impl Board ===
 
 impl Board {
-    /// The progress of one Processor, made when it is first asked for.
-    pub fn of(&self, name: &Name) -> Arc<Progress> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
+    /// The progress of the Processor of this uid, made when it is first asked for.
+    pub fn of(&self, uid: &str) -> Arc<Progress> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets the Processor of this uid, which will not run again.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

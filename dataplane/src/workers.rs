@@ -80,7 +80,7 @@ impl<J: Journal> Workers<J> {
             journal: self.hub.journal.clone(),
             producers: self.producers(&processor),
             processor: Arc::clone(&processor),
-            progress: self.hub.board.of(&name),
+            progress: self.hub.board.of(&processor.uid),
             sender: self.sender.clone(),
             inbox: self.hub.inboxes.watch(&name),
             resume: self.hub.resumes.watch(&name),
@@ -105,7 +105,13 @@ impl<J: Journal> Workers<J> {
 
     async fn ended(&mut self, ended: Result<Name, JoinError>) {
         match ended {
-            Ok(name) => drop(self.running.remove(&name)),
+            Ok(name) => {
+                let Some(Running { processor, .. }) = self.running.remove(&name) else { return };
+                let wanted = self.hub.running();
+                if wanted.processors.get(&name).is_none_or(|wanted| wanted.uid != processor.uid) {
+                    self.hub.board.forget(&processor.uid);
+                }
+            }
             // A panic costs this Processor a second, and the others nothing: what is durable is the truth, so it is
             // claimed again and goes on.
             Err(error) => {

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    rig::{Rig, SINK, billing},
+    rig::{BILLING, Rig, SINK},
     wire::{get, request},
 };
 
@@ -20,7 +20,7 @@ async fn it_is_ready_when_every_processor_listens() {
     assert_eq!(answer.status, 503);
     let waiting = json!({"ready": false, "draining": false, "configured": true, "waiting": ["shop/billing"]});
     assert_eq!(answer.json(), waiting);
-    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    rig.hub.board.of(BILLING).listening.store(true, Ordering::Relaxed);
     let answer = rig.ask(rig.admin, get("/readyz")).await;
     assert_eq!((answer.status, &answer.json()["ready"]), (200, &json!(true)));
 }
@@ -37,7 +37,7 @@ async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_i
         hub.unserved = watch::channel(Arc::from(both)).1;
     })
     .await;
-    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    rig.hub.board.of(BILLING).listening.store(true, Ordering::Relaxed);
     let answer = rig.ask(rig.admin, get("/readyz")).await;
     assert_eq!((answer.status, &answer.json()["waiting"]), (503, &json!(["shop/audit"])));
 
@@ -76,7 +76,7 @@ async fn told_nothing_is_not_ready_and_told_of_nothing_is() {
 #[tokio::test]
 async fn a_draining_hub_is_alive_but_not_ready() {
     let rig = Rig::start().await;
-    rig.hub.board.of(&billing()).listening.store(true, Ordering::Relaxed);
+    rig.hub.board.of(BILLING).listening.store(true, Ordering::Relaxed);
     let (trigger, drain) = evhub_lifecycle::channel();
     let router = evhub_dataplane::admin::router(rig.hub.clone(), drain);
     // On a listener that outlives the drain, so that the answer can be seen.
@@ -117,7 +117,7 @@ async fn the_page_of_metrics_and_the_metrics_name_the_same() {
     let rig = Rig::start().await;
     rig.ask(rig.http, request("POST", SINK, &[], "x")).await;
     rig.ask(rig.http, request("POST", SINK, &[("content-encoding", "gzip")], "x")).await;
-    let progress = rig.hub.board.of(&billing());
+    let progress = rig.hub.board.of(BILLING);
     progress.last_delivery.store(1, Ordering::Relaxed);
     progress.delivered.store(3, Ordering::Relaxed);
     let answer = rig.ask(rig.admin, get("/metrics")).await;

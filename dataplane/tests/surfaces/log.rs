@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use evhub_dataplane::{api, server::Limits};
 use evhub_event::{Header, Record};
 use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition};
 use serde_json::{Value, json};
 
 use super::{
-    rig::{PARTITIONS, Rig, SINK, TOPIC, billing},
-    wire::{get, request},
+    rig::{BILLING, PARTITIONS, Rig, SINK, TOPIC, billing, serve},
+    wire::{Wire, get, request},
 };
 
 #[tokio::test]
@@ -34,7 +35,7 @@ async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
     let rig = Rig::start().await;
     let path = "/namespaces/shop/processors/billing";
     let told = rig.hub.resumes.watch(&billing());
-    rig.hub.board.of(&billing()).suspended.store(true, Ordering::Relaxed);
+    rig.hub.board.of(BILLING).suspended.store(true, Ordering::Relaxed);
     let status = rig.ask(rig.api, get(path)).await.json();
     assert_eq!(status["suspended"], true);
     let condition = json!({"type": "Suspended", "status": "True", "reason": "Exhausted"});
@@ -44,6 +45,31 @@ async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
     assert!(told.has_changed().unwrap(), "its worker is told");
     let missing = rig.ask(rig.api, resume("/namespaces/shop/processors/x")).await;
     assert_eq!(missing.problem().1, "UNKNOWN_PROCESSOR");
+}
+
+#[tokio::test]
+async fn a_web_page_may_not_ask() {
+    let rig = Rig::start().await;
+    let drain = evhub_lifecycle::channel();
+    let router = api::local(api::router(rig.hub.clone()));
+    let (api, _) = serve("local", router, Limits::default(), &rig.hub, &drain.1).await;
+    let told = rig.hub.resumes.watch(&billing());
+    let dead = "/namespaces/shop/processors/billing/dead";
+    let resume = "/namespaces/shop/processors/billing/resume";
+    let text = ("content-type", "text/plain");
+    let mut wire = Wire::connect(api).await;
+    for (asked, field) in [
+        (format!("GET {dead} HTTP/1.1\r\nHost: evil.example\r\n\r\n").into(), "host"),
+        (request("POST", resume, &[text, ("origin", "http://evil.example")], "x"), "origin"),
+        (request("POST", SINK, &[text, ("origin", "https://evil.example:8083")], "x"), "origin"),
+    ] {
+        let refused = wire.exchange(asked).await;
+        let told = (403, "NOT_LOCAL".to_owned(), "rejected".to_owned(), Some(field.to_owned()));
+        assert_eq!(refused.problem(), told);
+        assert_eq!(wire.exchange(get(dead)).await.status, 200, "the connection lives, and others may ask");
+    }
+    assert!(!told.has_changed().unwrap() && rig.events().await.is_empty(), "nothing came of it");
+    assert_eq!(wire.exchange(request("POST", resume, &[], "")).await.status, 204);
 }
 
 #[tokio::test]
@@ -58,7 +84,7 @@ async fn a_processor_tells_what_is_known() {
         rig.ask(rig.http, request("POST", &format!("{SINK}?key=k"), &[], "x")).await;
     }
     commit(&rig, 1).await;
-    let progress = rig.hub.board.of(&billing());
+    let progress = rig.hub.board.of(BILLING);
     progress.listening.store(true, Ordering::Relaxed);
     progress.parked.store(5, Ordering::Relaxed);
     progress.last_delivery.store(1_700_000_000_120, Ordering::Relaxed);

@@ -142,6 +142,9 @@ pub(super) async fn serve(
     (address, task)
 }
 
+/// The Processor's uid.
+pub(super) const BILLING: &str = "uid-billing";
+
 pub(super) fn billing() -> Name {
     Name::new("shop", "billing")
 }
@@ -178,7 +181,7 @@ fn processor() -> Processor {
     };
     Processor {
         name: billing(),
-        uid: "uid-billing".to_owned(),
+        uid: BILLING.to_owned(),
         generation: 7,
         created: 0,
         group: "evhub.shop.billing.12345678".to_owned(),
