@@ -13,7 +13,7 @@ use std::{
 };
 
 use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -33,6 +33,9 @@ use crate::{
     protocol::{Doubt, Next, after},
 };
 
+/// How much that has ended is dealt with before anything else is looked at.
+const TOGETHER: usize = 64;
+
 /// Why a member's work ended.
 pub(super) enum Exit {
     /// It was told to stop, and everything that it finished is committed.
@@ -51,7 +54,6 @@ pub(super) struct Member<J: Journal> {
     out: Out<J>,
     /// When to commit, if there may be something to.
     commit_at: Option<Instant>,
-    ended: usize,
     /// Where the search for the next attempt begins, so that partitions take turns.
     turn: u32,
     /// Partitions to be given up as soon as nothing of them is under way.
@@ -73,7 +75,7 @@ impl<J: Journal> Member<J> {
         let gate = Gate::new(processor, shared.sender.endpoint(&processor.target));
         let out = Out { shared, tasks, timers, topics, gate, suspended: false, parked: (0, 0), held: 0 };
         let (slots, leaving) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { tail, sources, slots, out, commit_at: None, ended: 0, turn: 0, leaving, draining: false })
+        Ok(Self { tail, sources, slots, out, commit_at: None, turn: 0, leaving, draining: false })
     }
 
     /// Works until told to stop, or until the group must be joined anew.
@@ -106,7 +108,7 @@ impl<J: Journal> Member<J> {
                     self.resume();
                     Ok(())
                 }
-                Some((partition, done)) = self.out.tasks.next() => self.done(partition, done),
+                Some((partition, done)) = self.out.tasks.next() => self.all_done(partition, done),
                 polled = self.tail.poll() => match polled {
                     Ok(polled) => self.polled(polled),
                     Err(error) => Err(Exit::Failed(error.to_string())),
@@ -197,16 +199,24 @@ impl<J: Journal> Member<J> {
 
     // === what ends ===
 
+    /// Deals with something that has ended, and with what else has by now: looking around costs more than most of it.
+    fn all_done(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
+        self.done(partition, done)?;
+        for _ in 1..TOGETHER {
+            let Some(Some((partition, done))) = self.out.tasks.next().now_or_never() else { break };
+            self.done(partition, done)?;
+        }
+        self.gauge();
+        Ok(())
+    }
+
     fn done(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
         let mut effects = Vec::new();
         let Some(Slot::Working(slot)) = self.slots.get_mut(&partition) else {
             return self.done_before_work(partition, done);
         };
         match done {
-            Done::Attempted(attempted) => {
-                self.ended += 1;
-                slot.attempted(*attempted, &mut self.out);
-            }
+            Done::Attempted(attempted) => slot.attempted(*attempted, &mut self.out),
             Done::Parked(place, Ok(at)) => slot.partition.parked(place, at, &mut effects),
             Done::Buried(place) => {
                 slot.finished(place, &mut self.out);
@@ -226,7 +236,9 @@ impl<J: Journal> Member<J> {
             Done::Taken(_) | Done::Swept(..) | Done::Claimed(_) => {}
         }
         slot.carry_out(effects, &mut self.out);
-        self.gauge();
+        if slot.must_commit() {
+            self.commit_one(partition);
+        }
         self.take_in(partition);
         self.let_go(partition);
         Ok(())
@@ -298,7 +310,12 @@ impl<J: Journal> Member<J> {
     fn wake(&self) -> Option<Instant> {
         let timer = self.out.timers.first().map(|timer| timer.0);
         let again = self.out.gate.again.filter(|_| !self.draining && !self.out.is_halted());
-        [timer, self.commit_at, again.map(Instant::from_std)].into_iter().flatten().min()
+        let looks = self.slots.values().filter_map(|slot| match slot {
+            Slot::Working(working) => working.look_at(&self.out),
+            Slot::Taking | Slot::Claiming(..) => None,
+        });
+        let look = looks.min().filter(|_| !self.draining && !self.out.is_halted());
+        [timer, self.commit_at, again.map(Instant::from_std), look].into_iter().flatten().min()
     }
 
     fn fall_due(&mut self) {

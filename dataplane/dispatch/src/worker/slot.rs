@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use evhub_event::Record;
 use evhub_journal::{Journal, Stored};
 use evhub_routing::OnExhausted;
+use tokio::time::Instant;
 
 use super::{out::Out, shared::Lane, task::Payload};
 use crate::{
@@ -49,6 +50,8 @@ pub(super) struct Working {
     /// When what is on its way to be parked may be attempted.
     instants: HashMap<Place, i64>,
     letters: HashMap<Place, Record>,
+    /// When the attempts under way began.
+    started: HashMap<Place, Instant>,
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
@@ -83,10 +86,19 @@ impl Working {
                 }
             }
         }
-        let (payloads, instants) = (HashMap::new(), HashMap::new());
-        let (letters, backlog) = (HashMap::new(), VecDeque::new());
-        let (paused, uncommitted, flying) = (false, 0, 0);
-        Self { number, partition, payloads, parked, instants, letters, backlog, paused, uncommitted, flying }
+        Self {
+            number,
+            partition,
+            parked,
+            payloads: HashMap::new(),
+            instants: HashMap::new(),
+            letters: HashMap::new(),
+            started: HashMap::new(),
+            backlog: VecDeque::new(),
+            paused: false,
+            uncommitted: 0,
+            flying: 0,
+        }
     }
 
     /// Nothing of this partition is here any more.
@@ -94,6 +106,12 @@ impl Working {
         for rest in self.parked.values() {
             out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
         }
+    }
+
+    /// Whether so much has ended since the last commit that the next must not wait: it is to be answered before attempts
+    /// must stop for it.
+    pub(super) fn must_commit(&self) -> bool {
+        self.uncommitted - self.flying >= Self::MOST_UNCOMMITTED / 2
     }
 
     /// What to commit now, if there is anything.

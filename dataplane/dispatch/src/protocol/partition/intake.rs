@@ -52,10 +52,11 @@ impl<L: Clone + Ord> Partition<L> {
     /// A record was read. Returns whether its payload is needed from now on; a record that is resolved, parked or
     /// received already needs nothing.
     pub fn received(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        let crowded = self.is_crowded();
         if !self.admit(place, effects) {
             return false;
         }
-        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
+        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane, crowded));
         self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
         if park {
             self.park(place, Kind::Behind, effects);
@@ -131,9 +132,9 @@ impl<L: Clone + Ord> Partition<L> {
         }
     }
 
-    /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition is
-    /// half full: one key must not take the room of all.
-    fn must_park(&self, lane: &L) -> bool {
+    /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition was
+    /// crowded before it: one key must not take the room of all.
+    fn must_park(&self, lane: &L, crowded: bool) -> bool {
         if self.parkable(lane) == 0 {
             return false;
         }
@@ -142,9 +143,7 @@ impl<L: Clone + Ord> Partition<L> {
             matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _))
         };
         let waiting = self.lanes.logged(lane);
-        head.is_some_and(held)
-            || waiting > self.rules.max_waiting
-            || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+        head.is_some_and(held) || waiting > self.rules.max_waiting || (waiting > 0 && crowded)
     }
 
     /// How many more of a lane may be parked behind others.

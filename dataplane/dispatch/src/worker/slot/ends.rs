@@ -7,6 +7,7 @@ use std::{
 
 use evhub_event::{Controls, Record};
 use evhub_journal::Journal;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -43,6 +44,7 @@ impl Working {
         let Some(start) = next else { return Err(permit) };
         Progress::add(&out.shared.progress.attempts, 1);
         Progress::add(&out.shared.progress.in_flight, 1);
+        self.started.insert(start.place, Instant::now());
         let payload = self.payloads.remove(&start.place);
         let (shared, epoch) = (Arc::clone(&out.shared), self.partition.claim().epoch);
         let topic = out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default();
@@ -56,6 +58,7 @@ impl Working {
         let Attempted { start, mut payload, answer, began, permit } = attempted;
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
+        self.started.remove(&start.place);
         self.uncommitted += 1;
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
         out.gate.ended(permit, began.1, &answer, start.attempt == 1);

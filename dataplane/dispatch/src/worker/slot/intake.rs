@@ -1,9 +1,10 @@
 //! What a partition's sources hold becomes deliveries, as far as there is room for them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use evhub_event::{Record, kafka, record::PROCESSOR_UID};
 use evhub_journal::{Journal, Stored};
+use tokio::time::Instant;
 
 use super::{
     super::{out::Out, shared::now, task::Payload},
@@ -18,6 +19,9 @@ use crate::{
 /// How many bytes of events a Processor holds in memory before it stops reading: enough for the default of attempts under
 /// way at the default size of events.
 const MOST_HELD: usize = 64 << 20;
+
+/// An attempt that takes longer than this holds up its key, and others should not wait behind it.
+const SLOW: Duration = Duration::from_millis(10);
 
 impl Working {
     /// Takes note of what was read.
@@ -46,11 +50,35 @@ impl Working {
 
     /// While the target is in trouble, no more is taken in than one record to try it with. Neither that nor what is
     /// parked bounds what a predecessor took in already: some of it may wait for replay to pass.
-    fn has_room<J: Journal>(&self, out: &Out<J>) -> bool {
+    fn may_take<J: Journal>(&self, out: &Out<J>) -> bool {
         let idle = self.partition.unresolved() == 0 && self.partition.ready() == 0;
         let needed = !out.gate.open || idle || self.partition.is_replaying();
         let room = !out.is_full() || self.partition.is_replaying();
         needed && room && out.held < MOST_HELD && self.partition.has_room() && !out.is_halted()
+    }
+
+    /// More records than crowd a partition are taken in only if they help. While it moves they would just be parked, written
+    /// and read again, behind those that wait already; while slow attempts hold it up they may be of other keys.
+    fn has_room<J: Journal>(&self, out: &Out<J>) -> bool {
+        let helps = || !self.is_busy() && self.held_up_at().is_none_or(|at| at <= Instant::now());
+        let moves = self.partition.is_crowded() && !self.partition.is_replaying();
+        self.may_take(out) && (!moves || helps())
+    }
+
+    /// Whether something waits for nothing but leave to be attempted.
+    fn is_busy(&self) -> bool {
+        self.partition.ready() > 0
+    }
+
+    /// When the oldest attempt counts as slow.
+    fn held_up_at(&self) -> Option<Instant> {
+        self.started.values().min().map(|started| *started + SLOW)
+    }
+
+    /// When to look again whether there is room for what was read.
+    pub(in crate::worker) fn look_at<J: Journal>(&self, out: &Out<J>) -> Option<Instant> {
+        let waits = !self.backlog.is_empty() && self.partition.is_crowded() && !self.is_busy();
+        self.held_up_at().filter(|_| waits && self.may_take(out))
     }
 
     fn receive<J: Journal>(
