@@ -32,6 +32,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{client::Client, exit::Exit};
 
+/// Events are made on one thread and given up on another, many a second: this allocator takes that well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// evhub keeps events in a log and delivers each to every service that wants it: in order per key, retried durably,
 /// dead-lettered with the reason, never lost.
 #[derive(Debug, Parser)]

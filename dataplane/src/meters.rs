@@ -2,7 +2,10 @@
 //!
 //! Labels are names of resources that run here, names of our listeners, and words of ours: never input.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use evhub_routing::Name;
 use prometheus_client::{
@@ -24,6 +27,8 @@ pub struct Meters(Arc<Inner>);
 struct Inner {
     events: Family<Published, Counter>,
     bytes: Family<Producer, Counter>,
+    /// Each Producer's own, found without making its labels anew for each event.
+    producers: RwLock<BTreeMap<Name, Arc<Counts>>>,
     append: Appends,
     connections: Family<Listener, Gauge>,
     turned_away: Family<Listener, Counter>,
@@ -33,6 +38,15 @@ struct Inner {
 
 #[derive(Debug)]
 struct Appends(Histogram);
+
+/// What is counted of one Producer.
+#[derive(Debug)]
+struct Counts {
+    accepted: Counter,
+    rejected: Counter,
+    unknown: Counter,
+    bytes: Counter,
+}
 
 /// How publishing an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,20 +88,22 @@ struct Answered {
 impl Meters {
     /// An event's publishing has ended. The Producer must be one that runs here.
     pub fn published(&self, producer: &Name, ending: Ending) {
-        let Name { namespace, name } = producer.clone();
-        let outcome = match ending {
-            Ending::Accepted => "accepted",
-            Ending::Rejected => "rejected",
-            Ending::Unknown => "unknown",
-        };
-        self.0.events.get_or_create(&Published { namespace, producer: name, outcome }).inc();
+        self.counts(producer).ended(ending).inc();
     }
 
     /// An append of so many bytes was acknowledged after so many seconds.
     pub fn appended(&self, producer: &Name, bytes: usize, seconds: f64) {
-        let Name { namespace, name } = producer.clone();
-        self.0.bytes.get_or_create(&Producer { namespace, producer: name }).inc_by(bytes as u64);
+        self.counts(producer).bytes.inc_by(bytes as u64);
         self.0.append.0.observe(seconds);
+    }
+
+    fn counts(&self, producer: &Name) -> Arc<Counts> {
+        let known = self.0.producers.read().unwrap_or_else(PoisonError::into_inner).get(producer).cloned();
+        known.unwrap_or_else(|| {
+            let mut producers = self.0.producers.write().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Counts::new(&self.0, producer));
+            Arc::clone(producers.entry(producer.clone()).or_insert_with(new))
+        })
     }
 
     /// The gauge of a listener's open connections.
@@ -131,6 +147,32 @@ impl Meters {
         registry.register("http_connections_refused", "Connections turned away", inner.turned_away.clone());
         registry.register("http_requests", "Requests answered", inner.requests.clone());
         registry.register("http_panics", "Handlers that panicked", inner.panics.clone());
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn new(inner: &Inner, Name { namespace, name }: &Name) -> Self {
+        let events = |outcome| {
+            let (namespace, producer) = (namespace.clone(), name.clone());
+            inner.events.get_or_create_owned(&Published { namespace, producer, outcome })
+        };
+        let labels = Producer { namespace: namespace.clone(), producer: name.clone() };
+        Self {
+            accepted: events("accepted"),
+            rejected: events("rejected"),
+            unknown: events("unknown"),
+            bytes: inner.bytes.get_or_create_owned(&labels),
+        }
+    }
+
+    fn ended(&self, ending: Ending) -> &Counter {
+        match ending {
+            Ending::Accepted => &self.accepted,
+            Ending::Rejected => &self.rejected,
+            Ending::Unknown => &self.unknown,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! may wait for requests. A panic ends one request, never the listener.
 
 mod connection;
+mod deadline;
 mod pace;
 mod phase;
 mod socket;

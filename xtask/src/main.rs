@@ -2,10 +2,12 @@
 //!
 //! - [`tidy`]: rules about the tree that the compiler does not know
 //! - [`test`]: every check there is, in one command
+//! - [`bench`]: the measurements of docs/performance.md
 //! - [`crds`]: writes the generated CRD YAML anew
 //! - [`mutants`]: planted mistakes, each of which a scenario must find
 //! - [`cargo`]: running cargo, the one way
 
+mod bench;
 mod cargo;
 mod crds;
 mod mutants;
@@ -26,6 +28,7 @@ usage: cargo xtask <command>
   tidy   check what the compiler does not: imports, sizes, module docs, words, the tests that docs/delivery.md names
   test   check everything: format, tidy, build, clippy, tests, licences; installs the tools that are missing
   tools  install the tools and peers that the tests need
+  bench  [NAME [OPTION VALUE]…] measure, for docs/performance.md; without a name it lists what can be measured
   crds   write the CRD YAML anew from the Rust types
   mutants [NAME…]
          plant mistakes into a copy of the tree, and see each found by what must find it; takes a quarter of an hour
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         ["tidy"] => root().and_then(|root| tidy::run(&root)),
         ["test"] => root().and_then(|root| test::run(&root)),
         ["tools"] => root().and_then(|root| test::install(&root)),
+        ["bench", ref words @ ..] => root().and_then(|root| bench::run(&root, words)),
         ["crds"] => root().and_then(|root| crds::run(&root)),
         ["mutants", ref names @ ..] => root().and_then(|root| mutants::run(&root, names)),
         ["help" | "--help" | "-h"] => {

@@ -29,7 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
     if !tools::runs_as_root() {
         println!(
-            "not root: the test that fills a disk mounts a file system and will fail, and strace is not installed when it is missing"
+            "not root: the test that fills a disk mounts a file system and will fail, and strace and valgrind are not installed when they are missing"
         );
     }
     step("tools", || {
@@ -51,7 +51,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Installs what the tests themselves need.
 pub(crate) fn install(root: &Path) -> Result<()> {
-    tools::strace()?;
+    tools::lenses()?;
     tools::toolchain(root)?;
     tools::python(root)
 }
@@ -92,7 +92,7 @@ fn run_tests(root: &Path, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn succeed(mut command: Command) -> Result<()> {
+pub(crate) fn succeed(mut command: Command) -> Result<()> {
     let name = format!("{} {}", command.get_program().display(), words(&command));
     let status = command.status().with_context(|| format!("run {name}"))?;
     ensure!(status.success(), "{name} failed ({status})");

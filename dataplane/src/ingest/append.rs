@@ -1,11 +1,20 @@
 //! From events to their positions in the log. Appends.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use evhub_event::{Controls, Event, Record, kafka};
 use evhub_journal::{Journal, Place, Position, Refusal, WriteError};
 use evhub_routing::Producer;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::door::Charge;
 use crate::{
@@ -28,15 +37,14 @@ pub(crate) async fn append<J: Journal>(
 ) -> Result<Position, Problem> {
     let (note, bytes) = (Note::new(&hub.meters, producer), event.size());
     let write = hub.journal.append(&producer.topic, Place::ByKey, record(event, controls));
-    let task = tokio::spawn(async move {
+    let written = Lasting::new(async move {
         let result = write.await;
         drop(charge);
         note.ended(&result, bytes);
         result
     });
-    match timeout(DEADLINE, task).await {
-        Ok(Ok(result)) => Ok(result?),
-        Ok(Err(_)) => Err(given_up()),
+    match timeout(DEADLINE, written).await {
+        Ok(result) => Ok(result?),
         Err(_) => Err(late()),
     }
 }
@@ -52,7 +60,7 @@ pub(crate) async fn append_all<J: Journal>(
     let (note, count) = (Note::new(&hub.meters, producer), events.len());
     // Here and not in the task, so that batches are in the log in the order in which this is first polled.
     let offered = offer(hub, producer, &events).await;
-    let task = tokio::spawn(async move {
+    let written = Lasting::new(async move {
         let mut results = Vec::with_capacity(events.len());
         for (write, (event, _)) in offered.into_iter().zip(events.iter()) {
             let result = match write {
@@ -65,11 +73,7 @@ pub(crate) async fn append_all<J: Journal>(
         drop(charge);
         results
     });
-    match timeout(DEADLINE, task).await {
-        Ok(Ok(results)) => results,
-        Ok(Err(_)) => vec![Err(given_up()); count],
-        Err(_) => vec![Err(late()); count],
-    }
+    timeout(DEADLINE, written).await.unwrap_or_else(|_| vec![Err(late()); count])
 }
 
 /// An append that the log has been asked for.
@@ -115,13 +119,41 @@ fn record(event: &Event, controls: &Controls) -> Record {
     record
 }
 
-fn given_up() -> Problem {
-    Problem::new(reason::INTERNAL, "the write was given up").unknown()
-}
-
 fn late() -> Problem {
     let detail = "the log takes too long, so the event may or may not come to be in it";
     Problem::new(reason::LOG_UNAVAILABLE, detail).unknown().retry_after(1)
+}
+
+/// A future that nobody can give up: what is left of it when it is dropped goes on in a task of its own. So only those whose
+/// publisher has gone pay for a task.
+struct Lasting<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Lasting<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Lasting<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let output = ready!(future.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Lasting<F> {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and with it whoever would hear of the end.
+        if let Some(rest) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(rest);
+        }
+    }
 }
 
 /// Counts and logs how publishing to one Producer ends.

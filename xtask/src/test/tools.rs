@@ -18,21 +18,28 @@ const CARGO_DENY: &str = "0.20.2";
 /// The list of Python packages, as pip reads it.
 const PACKAGES: &str = "dataplane/tests/peers/requirements.txt";
 
-/// Makes sure of strace, by which the tests see that no acknowledgement leaves before its data is on the disk.
-pub(crate) fn strace() -> Result<()> {
-    if answers("strace", "-V") {
+/// Makes sure of what the tests look at the programs with: strace, by which they see that no acknowledgement leaves before
+/// its data is on the disk, and valgrind, by which they count what each event costs.
+pub(crate) fn lenses() -> Result<()> {
+    package("strace", "-V")?;
+    package("valgrind", "--version")
+}
+
+/// Makes sure of a program that the system's packages have under its own name.
+fn package(name: &str, version: &str) -> Result<()> {
+    if answers(name, version) {
         return Ok(());
     }
     let may_install = answers("apt-get", "--version") && runs_as_root();
     ensure!(
         may_install,
-        "strace is missing: install it with the system's package manager, then run this again"
+        "{name} is missing: install it with the system's package manager, then run this again"
     );
-    println!("strace is missing: installing it");
+    println!("{name} is missing: installing it");
     let install = || {
         let mut command = Command::new("apt-get");
         command
-            .args(["install", "--yes", "--no-install-recommends", "strace"])
+            .args(["install", "--yes", "--no-install-recommends", name])
             .env("DEBIAN_FRONTEND", "noninteractive");
         succeed(command)
     };
@@ -43,7 +50,7 @@ pub(crate) fn strace() -> Result<()> {
         succeed(update)?;
         install()
     })?;
-    ensure!(answers("strace", "-V"), "strace was installed and does not run");
+    ensure!(answers(name, version), "{name} was installed and does not run");
     Ok(())
 }
 

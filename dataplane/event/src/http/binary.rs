@@ -19,9 +19,22 @@ use crate::{
 /// What the binding wants escaped, beside all that is not ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
+/// The headers of attributes that nearly every event has, made once.
+static USUAL: [(&str, HeaderName); 7] = [
+    ("specversion", HeaderName::from_static("ce-specversion")),
+    ("id", HeaderName::from_static("ce-id")),
+    ("source", HeaderName::from_static("ce-source")),
+    ("type", HeaderName::from_static("ce-type")),
+    ("time", HeaderName::from_static("ce-time")),
+    ("subject", HeaderName::from_static("ce-subject")),
+    ("partitionkey", HeaderName::from_static("ce-partitionkey")),
+];
+/// Room for what most deliveries have, the hub's own headers among it, so that it is made once.
+const ROOM: usize = 24;
+
 /// The event as headers and body for a target. Attributes can become `ce-` headers and `content-type`, nothing else.
 pub fn encode(event: &Event) -> (HeaderMap, Bytes) {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(ROOM);
     put(&mut headers, "specversion", SPECVERSION);
     for (name, value) in event.attributes() {
         match name {
@@ -38,8 +51,10 @@ pub fn encode(event: &Event) -> (HeaderMap, Bytes) {
 }
 
 fn put(headers: &mut HeaderMap, name: &str, value: &str) {
-    let name =
-        HeaderName::try_from(format!("{PREFIX}{name}")).expect("attribute names are short and alphanumeric");
+    let usual = USUAL.iter().find(|(usual, _)| *usual == name).map(|(_, header)| header.clone());
+    let name = usual.unwrap_or_else(|| {
+        HeaderName::try_from(format!("{PREFIX}{name}")).expect("attribute names are short and alphanumeric")
+    });
     let value = Cow::from(utf8_percent_encode(value, ESCAPED));
     let value = HeaderValue::from_str(&value).expect("what is escaped is printable ASCII");
     if let Entry::Vacant(place) = headers.entry(name) {
