@@ -11,6 +11,7 @@ mod greeting;
 mod health;
 mod ingest;
 mod intake;
+mod lazy;
 mod status;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use evhub_journal::Journal;
 use evhub_lifecycle::Drain;
 use evhub_proto::{
     DESCRIPTORS, evhub_producer::evhub_producer_server::EvhubProducerServer,
-    health::health_server::HealthServer, ingest::ingest_server::IngestServer,
+    health::health_server::HealthServer,
 };
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -84,8 +85,7 @@ pub async fn serve<J: Journal>(
 }
 
 fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
-    let ingest = IngestServer::new(ingest::Service { hub: hub.clone() })
-        .max_decoding_message_size(status::MESSAGE_BYTES);
+    let ingest = lazy::Server(ingest::Service { hub: hub.clone() });
     let producer = EvhubProducerServer::new(evhub::Service { hub: hub.clone() })
         .max_decoding_message_size(status::MESSAGE_BYTES);
     let health = HealthServer::new(health::Service { drain: drain.clone() });

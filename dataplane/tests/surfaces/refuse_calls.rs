@@ -83,6 +83,7 @@ fn of_calls() -> Vec<Case> {
 fn of_messages() -> Vec<Case> {
     let bad = |bytes: &[u8]| case("B-39", prefixed(0, bytes), Code::InvalidArgument, "INVALID_MESSAGE");
     let deep = [[0x2b].repeat(10_000), [0x2c].repeat(10_000)].concat();
+    let broken = &[0x1a, 0x04, 0x0a, 0x02, 0xff, 0xfe];
     vec![
         bad(&[0x80]),
         bad(&[0x00, 0x00]),
@@ -90,7 +91,8 @@ fn of_messages() -> Vec<Case> {
         bad(&[0x0c]).at("namespace"),
         bad(&deep),
         bad(&[0x0a, 0x02, 0xff, 0xfe]).at("namespace"),
-        bad(&[0x1a, 0x04, 0x0a, 0x02, 0xff, 0xfe]).at("events.id"),
+        bad(&[&PublishRequest { events: Vec::new(), ..good() }.encode_to_vec()[..], broken].concat())
+            .at("events.id"),
         bad(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]).at("namespace"),
     ]
 }

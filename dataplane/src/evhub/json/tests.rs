@@ -1,6 +1,6 @@
 //! Both dialects, and what is neither.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
