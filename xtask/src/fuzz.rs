@@ -101,10 +101,16 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
 
 // === impl Fuzz ===
 
+/// Where this program is. The build that the test command began with may have put another in its place; that one does as well.
+fn replaced(program: &Path) -> PathBuf {
+    let text = program.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or_else(|| program.to_owned(), PathBuf::from)
+}
+
 impl Fuzz {
     /// Builds the program. It has the same name as the one without coverage, so it is taken away at once.
     fn build(root: &Path) -> Result<Self> {
-        let ours = env::current_exe().context("find this program")?;
+        let ours = replaced(&env::current_exe().context("find this program")?);
         let mut command = cargo::command(
             root,
             &["build", "--release", "--package", "evhub-fuzz", "--message-format=json-render-diagnostics"],
