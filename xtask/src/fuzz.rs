@@ -79,6 +79,9 @@ pub(crate) fn shortly(root: &Path) -> Result<()> {
 
 /// `cargo xtask fuzz [--minutes N] [TARGET…]`
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
+    if arguments == ["--short"] {
+        return shortly(root);
+    }
     let (minutes, wanted) = match arguments {
         ["--minutes", minutes, rest @ ..] => (
             minutes.parse().with_context(|| format!("--minutes takes a whole number (got {minutes})"))?,
