@@ -45,10 +45,12 @@ pub(super) async fn attempt(
     if target.protocol == Protocol::EvHubHttp {
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
         return match deadline.until(read(response, ANSWER + 1, ANSWER + 1)).await {
-            Ok(body) if body.len() > ANSWER => {
+            Ok((body, _)) if body.len() > ANSWER => {
                 Answer::Failed(format!("an answer of more than {ANSWER} bytes")).into()
             }
-            Ok(body) => evhub::understand(status, retry_after, &body),
+            // What is missing may be the code that says no.
+            Ok((_, Some(error))) => Answer::Failed(failure(&error)).into(),
+            Ok((body, None)) => evhub::understand(status, retry_after, &body),
             Err(late) => late.into(),
         };
     }
@@ -64,7 +66,7 @@ async fn judge_by_status(response: Response<Incoming>, deadline: Deadline) -> An
         return Answer::Status { status, text: String::new(), retry_after };
     }
     let text = match timeout_at(deadline.at, read(response, KEPT, READ)).await {
-        Ok(body) => printable(&body),
+        Ok((body, _)) => printable(&body),
         Err(_) => format!("(the answer's body took longer than {:?})", deadline.timeout),
     };
     Answer::Status { status, text, retry_after }
@@ -103,11 +105,15 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     read_retry_after(value, jiff::Timestamp::now().as_millisecond())
 }
 
-/// Reads an answer's body up to `most` bytes and keeps the first `keep` of them.
-async fn read(response: Response<Incoming>, keep: usize, most: usize) -> Bytes {
+/// Reads an answer's body up to `most` bytes and keeps the first `keep` of them. Says why it broke off, if it did.
+async fn read(response: Response<Incoming>, keep: usize, most: usize) -> (Bytes, Option<hyper::Error>) {
     let mut body = response.into_body();
     let (mut kept, mut seen) = (BytesMut::new(), 0);
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return (kept.freeze(), Some(error)),
+        };
         let Some(data) = frame.data_ref() else { continue };
         seen += data.len();
         kept.extend_from_slice(&data[..data.len().min(keep.saturating_sub(kept.len()))]);
@@ -115,5 +121,5 @@ async fn read(response: Response<Incoming>, keep: usize, most: usize) -> Bytes {
             break;
         }
     }
-    kept.freeze()
+    (kept.freeze(), None)
 }

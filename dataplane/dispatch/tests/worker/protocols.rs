@@ -45,6 +45,24 @@ async fn structured_and_raw_targets() {
     }
 }
 
+/// The code that says no may be in what did not come.
+#[tokio::test]
+async fn half_an_evhub_answer_is_no_success() {
+    let torn = b"HTTP/1.1 200 x\r\ncontent-length: 60\r\n\r\n{\"ret\":{\"code\":5,\"ms".to_vec();
+    let target = Target::new(move |attempt| {
+        let request: Value = serde_json::from_slice(&attempt.body).unwrap();
+        if request["retry_times"].is_null() { Reply::Raw(torn.clone()) } else { said(&json!({})) }
+    })
+    .await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.target.protocol = Protocol::EvHubHttp;
+    world.publish("e", None).await;
+    let running = world.start();
+    until("it is delivered", || running.delivered() == 1).await;
+    running.stop().await;
+    assert_eq!(target.count(), 2, "it was tried again");
+}
+
 #[tokio::test]
 async fn evhub_gets_back_what_it_gave_even_from_a_later_owner() {
     let target = Target::new(|attempt| {
