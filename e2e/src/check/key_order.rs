@@ -3,7 +3,10 @@
 //! A lane is a key, or a partition, as the Processor's order says. Where only first attempts are in order, all others are
 //! left out, and a record lets the next one pass as soon as its first attempt has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use super::{
     Anomaly, Class, Verdict,
@@ -155,10 +158,16 @@ impl<'a, 'i> Lane<'a, 'i> {
         } else if i == now.at + 1 {
             if self.terminal(&self.records[now.at], attempt.recv) { Ok(()) } else { Err(Class::Reorder) }
         } else if i > now.at {
-            Err(Class::Gap)
+            if self.passed_over(now.at..i, attempt.recv) { Ok(()) } else { Err(Class::Gap) }
         } else {
             Err(Class::Reorder)
         }
+    }
+
+    /// Whether a new owner may leave these out. Where only first attempts are in order, one that failed at the owner before
+    /// lives on in `.state`, while an earlier record, delivered but not yet committed, is attempted again.
+    fn passed_over(&self, between: Range<usize>, by: Mono) -> bool {
+        self.firsts && self.records[between].iter().all(|record| self.terminal(record, by))
     }
 
     /// Whether a record had its end by then.

@@ -226,3 +226,20 @@ fn first_attempts_in_order() {
     near.model.processors[0].order = Order::Key;
     near.shows(Class::Reorder);
 }
+
+#[test]
+fn a_first_attempt_that_failed_is_not_made_again_by_a_new_owner() {
+    let mut story = three();
+    story.model.processors[0].order = Order::KeyFirstAttempt;
+    story.attempt(10, "a-1", 1, 1, Success);
+    let mut never = story.clone();
+    // The failure of a-2 is in `.state`; the success of a-1 was not committed.
+    story.attempt(20, "a-2", 1, 1, Failure(500)).kill(30);
+    story.attempt(100, "a-1", 1, 2, Success).attempt(110, "a-3", 1, 2, Success);
+    story.attempt(128, "a-2", 2, 2, Success);
+    story.is_valid();
+    never.kill(30);
+    never.attempt(100, "a-1", 1, 2, Success).attempt(110, "a-3", 1, 2, Success);
+    never.attempt(128, "a-2", 1, 2, Success);
+    never.shows(Class::Gap);
+}
