@@ -106,17 +106,9 @@ struct Scenarios {
 
 impl Scenarios {
     fn build(root: &Path) -> Result<Self> {
-        let arguments = [
-            "test",
-            "--release",
-            "--package",
-            "evhub-e2e",
-            "--test",
-            "binary",
-            "--no-run",
-            "--message-format",
-            "json",
-        ];
+        // As the test command selects them: another selection unifies features differently and builds everything anew.
+        let arguments =
+            ["test", "--release", "--workspace", "--test", "binary", "--no-run", "--message-format", "json"];
         let said = cargo::output(root, &arguments)?;
         let mut program = said.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;

@@ -153,6 +153,25 @@ async fn late(delay: Option<Duration>) {
     }
 }
 
+/// Waits for what was written, if anything was, and says how it ended or is said to have.
+async fn told<T, E>(
+    (fate, delay): (Fate, Option<Duration>),
+    written: Option<impl Future<Output = Result<T, E>>>,
+    refused: E,
+    unknown: E,
+) -> Result<T, E> {
+    let answer = match written {
+        Some(written) => Some(written.await),
+        None => None,
+    };
+    late(delay).await;
+    match (fate, answer) {
+        (Fate::Fine, Some(answer)) => answer,
+        (Fate::Refused, _) => Err(refused),
+        _ => Err(unknown),
+    }
+}
+
 impl<J: Journal> Journal for Unpleasant<J> {
     type Tail = UnpleasantTail<J>;
     type Member = J::Member;
@@ -180,18 +199,8 @@ impl<J: Journal> Journal for Unpleasant<J> {
         let (fate, delay) = (self.fate(), self.delay());
         let written =
             matches!(fate, Fate::Fine | Fate::Applied).then(|| self.log.append(topic, place, record));
-        async move {
-            let answer = match written {
-                Some(written) => Some(written.await),
-                None => None,
-            };
-            late(delay).await;
-            match (fate, answer) {
-                (Fate::Fine, Some(answer)) => answer,
-                (Fate::Refused, _) => Err(WriteError::Rejected(Refusal::Busy)),
-                _ => Err(WriteError::Unknown(PLANTED.into())),
-            }
-        }
+        let (refused, unknown) = (WriteError::Rejected(Refusal::Busy), WriteError::Unknown(PLANTED.into()));
+        told((fate, delay), written, refused, unknown)
     }
 
     async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
@@ -272,18 +281,9 @@ impl<J: Journal> Tail for UnpleasantTail<J> {
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
         let (fate, delay) = (self.of.fate(), self.of.delay());
         let written = matches!(fate, Fate::Fine | Fate::Applied).then(|| self.tail.commit(offsets));
-        async move {
-            let answer = match written {
-                Some(written) => Some(written.await),
-                None => None,
-            };
-            late(delay).await;
-            match (fate, answer) {
-                (Fate::Fine, Some(answer)) => answer,
-                (Fate::Refused, _) => Err(CommitError::Rejected(PLANTED.into())),
-                _ => Err(CommitError::Unknown(PLANTED.into())),
-            }
-        }
+        let (refused, unknown) =
+            (CommitError::Rejected(PLANTED.into()), CommitError::Unknown(PLANTED.into()));
+        told((fate, delay), written, refused, unknown)
     }
 
     fn release(&mut self, partitions: &[u32]) {

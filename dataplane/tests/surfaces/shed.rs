@@ -17,7 +17,7 @@ use evhub_proto::{
 };
 use evhub_routing::{Name, Producer, Snapshot};
 use tokio::sync::watch;
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{
@@ -123,6 +123,37 @@ async fn fill(door: &Door, http: SocketAddr) -> Vec<Wire> {
     waiting
 }
 
+/// How long a request takes to be refused.
+async fn by_request(wire: &mut Wire, data: &str) -> Duration {
+    let began = Instant::now();
+    let answer = wire.exchange(request("POST", SINK, &[], data)).await;
+    let took = began.elapsed();
+    assert_eq!(answer.problem(), (429, "BUSY".to_owned(), "rejected".to_owned(), None));
+    assert_eq!(answer.headers["retry-after"], "1");
+    took
+}
+
+/// The same for a call.
+async fn by_call(client: &mut IngestClient<Channel>, data: &str) -> Duration {
+    let began = Instant::now();
+    let status = client.publish(message(vec![event("1", None, data)])).await.unwrap_err();
+    let took = began.elapsed();
+    let expected = (Code::ResourceExhausted, "BUSY".to_owned(), "rejected".to_owned(), None);
+    assert_eq!(refusal(&status), expected);
+    let retry = status.get_error_details().retry_info().unwrap().retry_delay;
+    assert_eq!(retry, Some(Duration::from_secs(1)));
+    took
+}
+
+/// The same for a report.
+async fn by_report(client: &mut EvhubProducerClient<Channel>, data: &str) -> Duration {
+    let began = Instant::now();
+    let status = client.report(report(data.to_owned())).await.unwrap_err();
+    let took = began.elapsed();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    took
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_log_stands_still_the_rest_is_refused_at_once() {
     const ROUNDS: usize = 100;
@@ -150,25 +181,13 @@ async fn while_the_log_stands_still_the_rest_is_refused_at_once() {
         let began = Instant::now();
         assert_eq!(wire.exchange(request("POST", "/nowhere", &[], &large)).await.status, 404);
         easy.push(began.elapsed());
-
-        let began = Instant::now();
-        let answer = wire.exchange(request("POST", SINK, &[], &large)).await;
-        refused[0].push(began.elapsed());
-        assert_eq!(answer.problem(), (429, "BUSY".to_owned(), "rejected".to_owned(), None));
-        assert_eq!(answer.headers["retry-after"], "1");
-
-        let began = Instant::now();
-        let status = client.publish(message(vec![event("1", None, &large)])).await.unwrap_err();
-        refused[1].push(began.elapsed());
-        let expected = (Code::ResourceExhausted, "BUSY".to_owned(), "rejected".to_owned(), None);
-        assert_eq!(refusal(&status), expected);
-        let retry = status.get_error_details().retry_info().unwrap().retry_delay;
-        assert_eq!(retry, Some(Duration::from_secs(1)));
-
-        let began = Instant::now();
-        let status = evhub.report(report(large.clone())).await.unwrap_err();
-        refused[2].push(began.elapsed());
-        assert_eq!(status.code(), Code::ResourceExhausted);
+        for (times, took) in refused.iter_mut().zip([
+            by_request(&mut wire, &large).await,
+            by_call(&mut client, &large).await,
+            by_report(&mut evhub, &large).await,
+        ]) {
+            times.push(took);
+        }
     }
     let easy = median(easy);
     for (surface, times) in ["HTTP", "gRPC", "EvHub"].into_iter().zip(refused) {

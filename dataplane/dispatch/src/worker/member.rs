@@ -1,36 +1,38 @@
 //! A member at work: one loop over what it learns, what ends, and what falls due. I/O.
 //!
 //! - `ownership`: partitions as they come and go
+//! - `turns`: which attempt begins next
+//! - `edits`: what is said to it while it works
 //! - `commits`: when is committed
 
 mod commits;
+mod edits;
 mod ownership;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    ops::Bound,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
-use evhub_routing::OnExhausted;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     task::yield_now,
     time::{Instant, sleep_until},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::commits::doubt;
 use super::{
     Assignment, Work,
-    current::{Current, goes_on_as},
+    current::Current,
     gate::Gate,
     out::Out,
     shared::Shared,
-    slot::{Read, Slot, Working},
+    slot::{Read, Slot},
     task::Done,
 };
 use crate::{
@@ -274,100 +276,7 @@ impl<J: Journal> Member<J> {
         Ok(())
     }
 
-    // === attempts and timers ===
-
-    /// Starts as many attempts as may be under way at once, one partition after the other.
-    fn start_attempts(&mut self) {
-        self.look_again();
-        if self.out.is_halted() {
-            return;
-        }
-        let (now, width) = (std::time::Instant::now(), self.out.gate.width());
-        while Progress::get(&self.out.shared.progress.in_flight) < width {
-            let Some(number) = self.next_in_turn(|_| true) else { return };
-            let Some(permit) = self.out.gate.admit(now) else { return };
-            let wanted = permit.wants_fresh();
-            let fresh = wanted.then(|| self.next_in_turn(|working| working.partition.has_fresh())).flatten();
-            if wanted && fresh.is_none() && Progress::get(&self.out.shared.progress.in_flight) > 0 {
-                // Another is taken in when those under way have ended.
-                return self.out.gate.put_back(permit);
-            }
-            let number = fresh.unwrap_or(number);
-            let Some(Slot::Working(working)) = self.slots.get_mut(&number) else { return };
-            match working.start(permit, &self.out) {
-                Ok(()) => self.turn = number,
-                // What was ready is on its way elsewhere by now.
-                Err(permit) => self.out.gate.put_back(permit),
-            }
-        }
-    }
-
-    /// The next partition, after the one that had its turn last, that could start an attempt and is such a one.
-    fn next_in_turn(&self, is_such: impl Fn(&Working) -> bool) -> Option<u32> {
-        let after = self.slots.range((Bound::Excluded(self.turn), Bound::Unbounded));
-        let ready =
-            |slot: &Slot| matches!(slot, Slot::Working(working) if working.can_start() && is_such(working));
-        after.chain(self.slots.range(..=self.turn)).find(|(_, slot)| ready(slot)).map(|(number, _)| *number)
-    }
-
-    /// Follows the target's breaker, and takes in what there is room for again.
-    fn look_again(&mut self) {
-        let was_open = self.out.gate.open;
-        self.out.gate.refresh(std::time::Instant::now());
-        let open = self.out.gate.open;
-        let mut roomy = Vec::new();
-        for (number, slot) in &mut self.slots {
-            let Slot::Working(working) = slot else { continue };
-            if open != was_open {
-                working.partition.spare(open);
-            }
-            if working.can_take_in(&self.out) {
-                roomy.push(*number);
-            }
-        }
-        if open != was_open {
-            self.out.shared.progress.breaker_open.store(open, Relaxed);
-            info!(processor = %self.out.shared.name, open, "the target's breaker changed");
-        }
-        for number in roomy {
-            self.take_in(number);
-        }
-    }
-
-    /// The Processor was edited: attempts that begin from now on are made by what it says now, and so is what follows from
-    /// those under way. Returns whether that is possible.
-    fn edit(&mut self, work: &Work) -> bool {
-        if !goes_on_as(&self.out.shared.joined, &work.processor) {
-            return false;
-        }
-        let current = Arc::new(self.out.current.edited(work, &self.senders));
-        let policy = current.policy();
-        self.out.gate.edit(policy, current.sender.endpoint());
-        for slot in self.slots.values_mut() {
-            if let Slot::Working(working) = slot {
-                working.partition.bound_lane(policy.max_parked_per_key as usize);
-            }
-        }
-        if policy.on_exhausted != OnExhausted::Suspend && self.out.suspended {
-            self.resume();
-        }
-        let generation = current.processor.generation;
-        self.out.shared.progress.generation.store(generation, Relaxed);
-        info!(processor = %self.out.shared.name, generation, "edited");
-        self.out.current = current;
-        true
-    }
-
-    /// Somebody wants the Processor to go on.
-    fn resume(&mut self) {
-        (self.out.suspended, self.out.resumed) = (false, true);
-        self.out.shared.progress.suspended.store(false, Relaxed);
-        for slot in self.slots.values_mut() {
-            if let Slot::Working(working) = slot {
-                working.resume();
-            }
-        }
-    }
+    // === timers ===
 
     fn wake(&self) -> Option<Instant> {
         let timer = self.out.timers.first().map(|timer| timer.0);

@@ -74,6 +74,17 @@ async fn check(world: &World, running: &Running, expected: &End, what: &str) {
     }
 }
 
+/// What one answer comes to, and that the next delivery goes well.
+async fn comes_to(peer: &Peer, protocol: Protocol, expected: &End, what: &str) {
+    let world = world(&peer.url(), protocol).await;
+    let running = world.start();
+    check(&world, &running, expected, what).await;
+    let delivered = running.delivered();
+    world.publish("good", None).await;
+    until("the next one is delivered", || running.delivered() == delivered + 1).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn every_answer_to_a_dispatch() {
     let again = |text| End::Dead(Reason::MaxAttempts, 2, text);
@@ -104,13 +115,7 @@ async fn every_answer_to_a_dispatch() {
             Some(if request.event_id == "good" { said(0, "", b"") } else { answer.clone() })
         })
         .await;
-        let world = world(&peer.url(), Protocol::EvHubGrpc).await;
-        let running = world.start();
-        check(&world, &running, &expected, &what).await;
-        let delivered = running.delivered();
-        world.publish("good", None).await;
-        until("the next one is delivered", || running.delivered() == delivered + 1).await;
-        running.stop().await;
+        comes_to(&peer, Protocol::EvHubGrpc, &expected, &what).await;
     }
 }
 
@@ -209,13 +214,7 @@ async fn every_ack_of_a_stream() {
             _ => answer.clone(),
         })
         .await;
-        let world = world(&peer.url(), Protocol::Stream).await;
-        let running = world.start();
-        check(&world, &running, &expected, &what).await;
-        let delivered = running.delivered();
-        world.publish("good", None).await;
-        until("the next one is delivered", || running.delivered() == delivered + 1).await;
-        running.stop().await;
+        comes_to(&peer, Protocol::Stream, &expected, &what).await;
     }
 }
 

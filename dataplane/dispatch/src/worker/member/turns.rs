@@ -1,0 +1,72 @@
+//! Which attempt begins next: partitions take turns, and a target in trouble is only tried. I/O.
+
+use std::{ops::Bound, sync::atomic::Ordering::Relaxed};
+
+use evhub_journal::Journal;
+use tracing::info;
+
+use super::{
+    super::slot::{Slot, Working},
+    Member,
+};
+use crate::Progress;
+
+impl<J: Journal> Member<J> {
+    /// Starts as many attempts as may be under way at once, one partition after the other.
+    pub(super) fn start_attempts(&mut self) {
+        self.look_again();
+        if self.out.is_halted() {
+            return;
+        }
+        let (now, width) = (std::time::Instant::now(), self.out.gate.width());
+        while Progress::get(&self.out.shared.progress.in_flight) < width {
+            let Some(number) = self.next_in_turn(|_| true) else { return };
+            let Some(permit) = self.out.gate.admit(now) else { return };
+            let wanted = permit.wants_fresh();
+            let fresh = wanted.then(|| self.next_in_turn(|working| working.partition.has_fresh())).flatten();
+            if wanted && fresh.is_none() && Progress::get(&self.out.shared.progress.in_flight) > 0 {
+                // Another is taken in when those under way have ended.
+                return self.out.gate.put_back(permit);
+            }
+            let number = fresh.unwrap_or(number);
+            let Some(Slot::Working(working)) = self.slots.get_mut(&number) else { return };
+            match working.start(permit, &self.out) {
+                Ok(()) => self.turn = number,
+                // What was ready is on its way elsewhere by now.
+                Err(permit) => self.out.gate.put_back(permit),
+            }
+        }
+    }
+
+    /// The next partition, after the one that had its turn last, that could start an attempt and is such a one.
+    fn next_in_turn(&self, is_such: impl Fn(&Working) -> bool) -> Option<u32> {
+        let after = self.slots.range((Bound::Excluded(self.turn), Bound::Unbounded));
+        let ready =
+            |slot: &Slot| matches!(slot, Slot::Working(working) if working.can_start() && is_such(working));
+        after.chain(self.slots.range(..=self.turn)).find(|(_, slot)| ready(slot)).map(|(number, _)| *number)
+    }
+
+    /// Follows the target's breaker, and takes in what there is room for again.
+    fn look_again(&mut self) {
+        let was_open = self.out.gate.open;
+        self.out.gate.refresh(std::time::Instant::now());
+        let open = self.out.gate.open;
+        let mut roomy = Vec::new();
+        for (number, slot) in &mut self.slots {
+            let Slot::Working(working) = slot else { continue };
+            if open != was_open {
+                working.partition.spare(open);
+            }
+            if working.can_take_in(&self.out) {
+                roomy.push(*number);
+            }
+        }
+        if open != was_open {
+            self.out.shared.progress.breaker_open.store(open, Relaxed);
+            info!(processor = %self.out.shared.name, open, "the target's breaker changed");
+        }
+        for number in roomy {
+            self.take_in(number);
+        }
+    }
+}
