@@ -3,10 +3,12 @@
 //! - [`tidy`]: rules about the tree that the compiler does not know
 //! - [`test`]: every check there is, in one command
 //! - [`fuzz`]: drives the parsers that face strangers with inputs that nobody would write
+//! - [`bench`]: the measurements of docs/performance.md
 //! - [`crds`]: writes the generated CRD YAML anew
 //! - [`mutants`]: planted mistakes, each of which a scenario must find
 //! - [`cargo`]: running cargo, the one way
 
+mod bench;
 mod cargo;
 mod crds;
 mod fuzz;
@@ -30,6 +32,7 @@ usage: cargo xtask <command>
   test   check everything: format, tidy, build, clippy, tests, licences; installs the tools that are missing
   fuzz   [--minutes N] [TARGET…] drive parsers with inputs that nobody would write; --list names the targets
   tools  install the tools and peers that the tests need
+  bench  [NAME [OPTION VALUE]…] measure, for docs/performance.md; without a name it lists what can be measured
   crds   write the CRD YAML anew from the Rust types
   mutants [NAME…]
          plant mistakes into a copy of the tree, and see each found by what must find it; takes a quarter of an hour
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["test"] => root().and_then(|root| test::run(&root)),
         ["tools"] => root().and_then(|root| test::install(&root)),
         ["fuzz", ref rest @ ..] => root().and_then(|root| fuzz::run(&root, rest)),
+        ["bench", ref words @ ..] => root().and_then(|root| bench::run(&root, words)),
         ["crds"] => root().and_then(|root| crds::run(&root)),
         ["mutants", ref names @ ..] => root().and_then(|root| mutants::run(&root, names)),
         ["help" | "--help" | "-h"] => {

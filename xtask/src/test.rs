@@ -93,7 +93,8 @@ fn run_tests(root: &Path, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-fn succeed(mut command: Command) -> Result<()> {
+/// Runs a command that must end well.
+pub(crate) fn succeed(mut command: Command) -> Result<()> {
     let name = format!("{} {}", command.get_program().display(), words(&command));
     let status = command.status().with_context(|| format!("run {name}"))?;
     ensure!(status.success(), "{name} failed ({status})");
