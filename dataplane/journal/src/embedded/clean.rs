@@ -9,8 +9,8 @@ mod compact;
 mod rewrite;
 
 use std::{
-    collections::BTreeMap,
-    io,
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,10 +28,10 @@ use super::{
     codec::Part,
     core::Core,
     gone,
+    index::Summary,
     log::Log,
     registry::Topic,
     request::{Request, Tidy},
-    segment::Summary,
 };
 use crate::Error;
 
@@ -47,27 +47,28 @@ struct Work {
     core: Arc<Core>,
     stop: Arc<AtomicBool>,
     compactions: BTreeMap<Part, Compaction>,
+    /// Segments that cannot be read through, by number. They stay as they are.
+    damaged: BTreeSet<u64>,
 }
+
+/// What did not go well in a pass. The rest of the pass goes on.
+#[derive(Default)]
+struct Trouble(Option<Error>);
 
 impl Cleaner {
     pub(super) fn start(core: Arc<Core>) -> io::Result<Self> {
         let (orders, ordered) = mpsc::channel::<oneshot::Sender<_>>();
         let stop = Arc::new(AtomicBool::new(false));
-        let mut work = Work { core, stop: Arc::clone(&stop), compactions: BTreeMap::new() };
+        let mut work =
+            Work { core, stop: Arc::clone(&stop), compactions: BTreeMap::new(), damaged: BTreeSet::new() };
         let thread = thread::Builder::new().name("evhub-log-clean".into()).spawn(move || {
             loop {
                 let order = ordered.recv_timeout(work.core.options.clean_every);
                 match order {
                     _ if work.stopped() => return,
                     Ok(reply) => drop(reply.send(work.pass(true))),
-                    Err(RecvTimeoutError::Timeout) => {
-                        if let Err(error) = work.pass(false) {
-                            tracing::warn!(
-                                error = chain(&error),
-                                "cleaning the log failed; trying again later"
-                            );
-                        }
-                    }
+                    // What went wrong has been said, and is tried again with the next pass.
+                    Err(RecvTimeoutError::Timeout) => drop(work.pass(false)),
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
@@ -100,26 +101,29 @@ impl Work {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Looks once at everything. A thorough pass takes in what is still being written, and leaves nothing for later.
+    /// Looks once at everything. A thorough pass takes in what is still being written, and leaves nothing for later. What
+    /// fails is said, and keeps nothing else from being done; the first failure is given back.
     fn pass(&mut self, thorough: bool) -> Result<(), Error> {
         let now = now();
+        let mut trouble = Trouble::default();
         let topics = self.core.registry.topics();
         if thorough || self.has_expired(&topics, now)? {
-            self.ask(Tidy::Roll)?;
+            trouble.note("segment", "the one that is written", self.ask(Tidy::Roll));
         }
-        self.trim(&topics, now)?;
+        trouble.note("starts", "of partitions", self.trim(&topics, now));
         let log = self.core.log()?;
         let mut dead = BTreeMap::new();
+        let tombstones = self.core.options.tombstones;
+        let rule = compact::Rule { now, tombstones, thorough, stop: &self.stop };
         for topic in topics.iter().filter(|topic| topic.settings.compacted) {
             for (part, _) in topic.partitions() {
-                let compaction = self.compactions.entry(part).or_default();
-                let rule = compact::Rule { now, tombstones: self.core.options.tombstones, thorough };
-                if let Some(found) = compaction.look(&log, part, rule)? {
-                    dead.insert(part, found);
-                }
+                let found = self.compactions.entry(part).or_default().look(&log, part, rule);
+                let at = format_args!("{}/{}", topic.name, part.partition);
+                dead.extend(trouble.note("partition", at, found).flatten().map(|found| (part, found)));
             }
         }
-        self.replace(&log, &topics, &dead, thorough)
+        self.replace(&log, &topics, &dead, thorough, &mut trouble);
+        trouble.0.map_or(Ok(()), Err)
     }
 
     fn ask(&self, tidy: Tidy) -> Result<(), Error> {
@@ -131,11 +135,10 @@ impl Work {
     /// Whether something in the segment that is written should be gone already.
     fn has_expired(&self, topics: &[Arc<Topic>], now: i64) -> Result<bool, Error> {
         let log = self.core.log()?;
-        let Some(last) = log.0.last() else { return Ok(false) };
         let expired = |topic: &Arc<Topic>| {
             let Some(before) = expiry(topic, now) else { return false };
             topic.partitions().any(|(part, bounds)| {
-                last.part(part).is_some_and(|it| it.timestamp < before && it.next > bounds.start())
+                log.active.part(part).is_some_and(|it| it.timestamp < before && it.next > bounds.start())
             })
         };
         Ok(topics.iter().any(expired))
@@ -161,6 +164,22 @@ impl Work {
     }
 }
 
+impl Trouble {
+    fn note<T, E: Into<Error>>(
+        &mut self,
+        what: &str,
+        which: impl fmt::Display,
+        done: Result<T, E>,
+    ) -> Option<T> {
+        done.map_err(|error| {
+            let error = error.into();
+            tracing::warn!(what, %which, error = chain(&error), "not all of the log was cleaned");
+            self.0.get_or_insert(error);
+        })
+        .ok()
+    }
+}
+
 /// What is older than this goes.
 fn expiry(topic: &Topic, now: i64) -> Option<i64> {
     let retention = topic.settings.retention.filter(|_| !topic.settings.compacted)?;
@@ -170,11 +189,10 @@ fn expiry(topic: &Topic, now: i64) -> Option<i64> {
 /// The first offset that a partition keeps: it gives up what a whole sealed segment has of it, oldest first, while that is
 /// too old, or while what stays without it is still enough.
 fn kept_from(log: &Log, part: Part, start: u64, before: i64, most: u64) -> u64 {
-    let Some((last, sealed)) = log.0.split_last() else { return start };
-    let held: Vec<Summary> = sealed.iter().filter_map(|segment| segment.part(part)).collect();
-    let held = held.into_iter().filter(|held| held.next > start).collect::<Vec<_>>();
+    let held = log.sealed.iter().filter_map(|segment| segment.part(part));
+    let held: Vec<Summary> = held.filter(|held| held.next > start).collect();
     let mut bytes: u64 = held.iter().map(|held| held.bytes).sum();
-    bytes += last.part(part).map_or(0, |held| held.bytes);
+    bytes += log.active.part(part).map_or(0, |held| held.bytes);
     let mut kept = start;
     for held in held {
         if held.timestamp >= before && bytes - held.bytes < most {

@@ -7,6 +7,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+use super::tests::planted::Planted;
 use super::{
     StoreError,
     log::Log,
@@ -26,9 +28,8 @@ pub(super) struct Core {
     pub(super) registry: Registry,
     /// Empty after the end. What is in it stays readable while the writer mends its files.
     log: RwLock<Option<Arc<Log>>>,
-    /// Syncs that are to fail.
     #[cfg(test)]
-    pub(super) failing: std::sync::atomic::AtomicU32,
+    pub(super) planted: Planted,
 }
 
 impl Core {
@@ -41,7 +42,7 @@ impl Core {
             registry: Registry::default(),
             log: RwLock::default(),
             #[cfg(test)]
-            failing: std::sync::atomic::AtomicU32::default(),
+            planted: Planted::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading across segments. Does I/O.
 
-use std::sync::Arc;
+use std::{iter, ops::Range, sync::Arc};
 
 use super::{
     StoreError,
@@ -13,9 +13,14 @@ use crate::Stored;
 /// How many lines of an index one look brings.
 const ENTRIES: usize = 16;
 
-/// The segments as they are at some moment, oldest first; the last is the one that is written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log(pub(super) Vec<Arc<Segment>>);
+/// The segments as they are at some moment.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    /// Oldest first.
+    pub(super) sealed: Vec<Arc<Segment>>,
+    /// The one that is written.
+    pub(super) active: Arc<Segment>,
+}
 
 /// What a read found.
 #[derive(Debug, Default)]
@@ -94,15 +99,15 @@ impl Log {
         &self,
         part: Part,
         instant: i64,
-        (start, end): (u64, u64),
+        within: Range<u64>,
     ) -> Result<Option<u64>, StoreError> {
-        for segment in self.holding(part, start) {
+        for segment in self.holding(part, within.start) {
             if segment.part(part).is_none_or(|summary| summary.timestamp < instant) {
                 continue;
             }
             // Timestamps never fall, so the first chunk that ends late enough holds the record, unless compaction or a
             // transaction's end left nothing of it.
-            let mut next = start;
+            let mut next = within.start;
             loop {
                 let before = |entry: &Entry| entry.timestamp < instant || entry.next <= next;
                 let entries = segment.entries(part, before, ENTRIES)?;
@@ -111,8 +116,8 @@ impl Log {
                 for entry in &entries {
                     for raw in codec::records(entry.base, &segment.body(part, entry)?) {
                         let raw = raw?;
-                        if raw.timestamp >= instant && raw.offset >= start {
-                            return Ok((raw.offset < end).then_some(raw.offset));
+                        if raw.timestamp >= instant && raw.offset >= within.start {
+                            return Ok((raw.offset < within.end).then_some(raw.offset));
                         }
                     }
                 }
@@ -124,8 +129,13 @@ impl Log {
     /// The segments that hold offsets from this one on, oldest first.
     fn holding(&self, part: Part, from: u64) -> impl Iterator<Item = &Arc<Segment>> {
         // From the newest back: that is where most readers are.
-        let behind = |segment: &Arc<Segment>| segment.part(part).is_some_and(|summary| summary.next <= from);
-        let first = self.0.iter().rposition(behind).map_or(0, |last| last + 1);
-        self.0.iter().skip(first).filter(move |segment| segment.part(part).is_some())
+        let ahead = |segment: &&Arc<Segment>| segment.part(part).is_none_or(|summary| summary.next > from);
+        let behind = self.sealed.len() + 1 - self.segments().rev().take_while(ahead).count();
+        self.segments().skip(behind).filter(move |segment| segment.part(part).is_some())
+    }
+
+    /// All of them, oldest first.
+    fn segments(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
+        self.sealed.iter().chain(iter::once(&self.active))
     }
 }

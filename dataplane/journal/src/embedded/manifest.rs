@@ -25,11 +25,18 @@ const MAGIC: [u8; 8] = *b"evhubman";
 /// What the manifest says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// Sealed segments, oldest first, each with where its frames end.
-    pub(super) sealed: Vec<(Name, u64)>,
+    /// Sealed segments, oldest first.
+    pub(super) sealed: Vec<Listed>,
     /// The first segment whose frames are not in the image.
     pub(super) open: u64,
     pub(super) image: Image,
+}
+
+/// A sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: Name,
+    pub(super) frames_end: u64,
 }
 
 impl Manifest {
@@ -43,7 +50,7 @@ impl Manifest {
     }
 
     /// Replaces it. Durable when this returns.
-    pub(super) fn write(dir: &Path, sealed: &[(Name, u64)], open: u64, image: &Image) -> io::Result<()> {
+    pub(super) fn write(dir: &Path, sealed: &[Listed], open: u64, image: &Image) -> io::Result<()> {
         let new = dir.join("manifest.new");
         let mut file = File::create(&new)?;
         file.write_all(&encode(sealed, open, image))?;
@@ -53,15 +60,15 @@ impl Manifest {
     }
 }
 
-fn encode(sealed: &[(Name, u64)], open: u64, image: &Image) -> Vec<u8> {
+fn encode(sealed: &[Listed], open: u64, image: &Image) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     out.extend_from_slice(&(FORMAT as u32).to_be_bytes());
     out.extend_from_slice(&open.to_be_bytes());
     out.extend_from_slice(&(sealed.len() as u32).to_be_bytes());
-    for (Name { id, version }, data_end) in sealed {
-        out.extend_from_slice(&id.to_be_bytes());
-        out.extend_from_slice(&version.to_be_bytes());
-        out.extend_from_slice(&data_end.to_be_bytes());
+    for Listed { name, frames_end } in sealed {
+        out.extend_from_slice(&name.id.to_be_bytes());
+        out.extend_from_slice(&name.version.to_be_bytes());
+        out.extend_from_slice(&frames_end.to_be_bytes());
     }
     image.notes().iter().for_each(|note| note.encode(&mut out));
     let sum = xxh3_64(&out);
@@ -86,15 +93,12 @@ fn decode(bytes: &[u8]) -> Result<Manifest, StoreError> {
     Ok(Manifest { sealed, open, image })
 }
 
-/// Sealed segments, each with where its frames end.
-type Sealed = Vec<(Name, u64)>;
-
-fn list(mut rest: &[u8]) -> Option<(Sealed, u64, &[u8])> {
+fn list(mut rest: &[u8]) -> Option<(Vec<Listed>, u64, &[u8])> {
     let (open, count) = (rest.try_get_u64().ok()?, rest.try_get_u32().ok()?);
     let mut sealed = Vec::new();
     for _ in 0..count {
         let (id, version) = (rest.try_get_u64().ok()?, rest.try_get_u32().ok()?);
-        sealed.push((Name { id, version }, rest.try_get_u64().ok()?));
+        sealed.push(Listed { name: Name { id, version }, frames_end: rest.try_get_u64().ok()? });
     }
     Some((sealed, open, rest))
 }

@@ -6,8 +6,8 @@
 //! - [`registry`]: topics, groups and members as they are durable
 //! - [`producer`], [`tail`]: who writes transactions, members of groups
 //! - [`codec`], [`notes`], [`frame`]: records, bookkeeping and both together as bytes
-//! - [`segment`], [`log`], [`manifest`]: files of frames, reading across them, which there are; [`recover`]: what is there
-//!   after a crash
+//! - [`segment`], [`index`], [`log`], [`manifest`]: files of frames, where in them what is, reading across them, which there
+//!   are; [`recover`]: what is there after a crash
 //! - [`clean`]: what goes away, in the background
 //!
 //! Everything is in one sequence of frames, one frame and one fdatasync for each group commit: so whatever one frame holds,
@@ -21,6 +21,7 @@ mod codec;
 mod core;
 mod frame;
 mod groups;
+mod index;
 mod lock;
 mod log;
 mod manifest;
@@ -52,6 +53,7 @@ use self::{
     codec::{Corrupt, Draft, Part},
     core::Core,
     lock::Lock,
+    notes::Mark,
     request::{Noted, Reply, Request},
     writer::Writer,
 };
@@ -157,7 +159,7 @@ impl Embedded {
             }
             let found = self.core().registry.partition(&at);
             let (part, _) = found.map_err(|error| CommitError::Rejected(error.to_string()))?;
-            Ok(Noted { part, offset, metadata: metadata.into() })
+            Ok(Noted { part, mark: Mark { offset, metadata: metadata.into() } })
         };
         offsets.into_iter().map(check).collect()
     }
@@ -210,7 +212,7 @@ impl Embedded {
     fn offset_at_now(&self, at: &TopicPartition, instant: i64) -> Result<u64, Error> {
         let (part, bounds) = self.core().registry.partition(at)?;
         let (start, end) = (bounds.start(), bounds.end());
-        let found = self.core().reading(|log| log.first_at(part, instant, (start, end)))?;
+        let found = self.core().reading(|log| log.first_at(part, instant, start..end))?;
         Ok(found.unwrap_or(end))
     }
 
@@ -220,7 +222,7 @@ impl Embedded {
         let parts: Vec<_> = parts.collect::<Result<_, Error>>()?;
         let pairs = partitions.iter().zip(registry.committed(group, &parts));
         let committed = pairs.filter_map(|(at, found)| {
-            let (offset, metadata) = found?;
+            let Mark { offset, metadata } = found?;
             Some(Committed { partition: at.clone(), offset, metadata: (*metadata).to_owned() })
         });
         Ok(committed.collect())

@@ -18,7 +18,7 @@ pub(super) enum Note {
     /// A group's generation.
     Group(String, u64),
     /// What a group has committed for a partition.
-    Offset(String, Part, u64, Arc<str>),
+    Offset(String, Part, Mark),
     /// The epoch of a transactional id.
     Producer(String, u64),
     /// The first offset that a partition keeps.
@@ -45,8 +45,15 @@ pub(super) struct Tip {
     pub(super) timestamp: i64,
 }
 
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) offset: u64,
+    pub(super) metadata: Arc<str>,
+}
+
 /// What a group has committed.
-pub(super) type Offsets = BTreeMap<Part, (u64, Arc<str>)>;
+pub(super) type Offsets = BTreeMap<Part, Mark>;
 
 /// All that a writer must know before it writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,8 +81,8 @@ impl Image {
                 self.topics.insert(name, note);
             }
             Note::Group(name, generation) => drop(self.groups.insert(name, generation)),
-            Note::Offset(group, part, offset, metadata) => {
-                self.offsets.entry(group).or_default().insert(part, (offset, metadata));
+            Note::Offset(group, part, mark) => {
+                self.offsets.entry(group).or_default().insert(part, mark);
             }
             Note::Producer(id, epoch) => drop(self.producers.insert(id, epoch)),
             Note::Start(part, start) => {
@@ -107,9 +114,7 @@ impl Image {
         }
         notes.extend(self.groups.iter().map(|(name, generation)| Note::Group(name.clone(), *generation)));
         for (group, offsets) in &self.offsets {
-            let note = |(part, (offset, metadata)): (&Part, &(u64, Arc<str>))| {
-                Note::Offset(group.clone(), *part, *offset, Arc::clone(metadata))
-            };
+            let note = |(part, mark): (&Part, &Mark)| Note::Offset(group.clone(), *part, mark.clone());
             notes.extend(offsets.iter().map(note));
         }
         notes.extend(self.producers.iter().map(|(id, epoch)| Note::Producer(id.clone(), *epoch)));
@@ -146,11 +151,11 @@ impl Note {
                 begin(out, GROUP, name);
                 long(out, *generation);
             }
-            Self::Offset(group, at, offset, metadata) => {
+            Self::Offset(group, at, mark) => {
                 begin(out, OFFSET, group);
                 part(out, *at);
-                long(out, *offset);
-                put(out, metadata.as_bytes());
+                long(out, mark.offset);
+                put(out, mark.metadata.as_bytes());
             }
             Self::Producer(id, epoch) => {
                 begin(out, PRODUCER, id);
@@ -203,7 +208,10 @@ fn decode(rest: &mut &[u8]) -> Option<Note> {
             Note::Topic(name, TopicNote { id, settings })
         }
         GROUP => Note::Group(text(rest)?, rest.try_get_u64().ok()?),
-        OFFSET => Note::Offset(text(rest)?, at(rest)?, rest.try_get_u64().ok()?, text(rest)?.into()),
+        OFFSET => {
+            let (group, at) = (text(rest)?, at(rest)?);
+            Note::Offset(group, at, Mark { offset: rest.try_get_u64().ok()?, metadata: text(rest)?.into() })
+        }
         PRODUCER => Note::Producer(text(rest)?, rest.try_get_u64().ok()?),
         START => Note::Start(at(rest)?, rest.try_get_u64().ok()?),
         TIP => Note::Tip(at(rest)?, rest.try_get_u64().ok()?, rest.try_get_i64().ok()?),

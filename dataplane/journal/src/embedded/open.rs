@@ -1,7 +1,8 @@
 //! Opening the log: what can be set, what can go wrong. Does I/O.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -107,13 +108,14 @@ impl Options {
 pub(super) fn open(options: Options) -> Result<(Lock, Core, Opened), OpenError> {
     let dir = options.dir.clone();
     let io = |source| OpenError::Io { dir: dir.clone(), source };
-    fs::create_dir_all(&dir).map_err(io)?;
+    make(&dir).map_err(io)?;
     let lock = Lock::acquire(&dir.join("lock")).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse { dir: dir.clone(), holder },
         LockError::Io(source) => io(source),
     })?;
     let core = Core::new(options);
-    let opened = recover::open(&core.dir, core.options.segment_bytes).map_err(|error| match error {
+    make(&core.dir).map_err(io)?;
+    let opened = recover::open(&core.dir, core.options.segment_bytes, &[]).map_err(|error| match error {
         StoreError::Format(found) => OpenError::Format { dir: dir.clone(), found },
         error => unreadable(&dir, error),
     })?;
@@ -122,6 +124,42 @@ pub(super) fn open(options: Options) -> Result<(Lock, Core, Opened), OpenError> 
     Ok((lock, core, opened))
 }
 
+/// Makes a folder and those above it that are not there. Durable when this returns: a folder that a power cut takes away
+/// takes along whatever was synced in it.
+fn make(dir: &Path) -> io::Result<()> {
+    let changed = changed_by_making(dir);
+    fs::create_dir_all(dir)?;
+    for dir in changed {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The folders that get a new entry when this one is made.
+fn changed_by_making(dir: &Path) -> Vec<PathBuf> {
+    let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    let above = missing.filter_map(Path::parent);
+    above.map(|dir| if dir.as_os_str().is_empty() { ".".into() } else { dir.to_owned() }).collect()
+}
+
 fn unreadable(dir: &Path, error: impl std::error::Error + Send + Sync + 'static) -> OpenError {
     OpenError::Unreadable { dir: dir.to_owned(), source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_a_new_one_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path();
+        assert_eq!(changed_by_making(there), Vec::<PathBuf>::new());
+        assert_eq!(changed_by_making(&there.join("a")), [there]);
+        let (a, b) = (there.join("a"), there.join("a/b"));
+        assert_eq!(changed_by_making(&there.join("a/b/c")), [b, a, there.to_owned()]);
+        assert_eq!(changed_by_making(Path::new("not/there")), [Path::new("not"), Path::new(".")]);
+        make(&there.join("a/b/c")).unwrap();
+        assert!(there.join("a/b/c").is_dir());
+    }
 }

@@ -45,10 +45,12 @@ pub(super) struct Plan {
     pub(super) said: Vec<(MemberId, Said)>,
     /// What is to be done with the files afterwards.
     pub(super) tidy: Vec<(Tidy, Pending)>,
-    /// Groups whose generation begins with this.
-    pub(super) regrouped: BTreeSet<String>,
+    /// Groups of which something begins or is said with this.
+    pub(super) stirred: BTreeSet<String>,
     /// Why the first request was refused that found no room.
     pub(super) full: Option<String>,
+    /// By how much the clock is behind the time of a partition, at the most, in milliseconds.
+    pub(super) behind: i64,
     bytes: u64,
 }
 
@@ -176,6 +178,7 @@ impl Planning<'_> {
         let gone = || Refusal::UnknownTopic(format!("number {}", part.topic));
         let tip = self.image.tip(part).ok_or_else(gone)?;
         let (offset, timestamp) = (tip.next, tip.timestamp.max(self.moment.now));
+        self.plan.behind = self.plan.behind.max(timestamp.saturating_sub(self.moment.now));
         (tip.next, tip.timestamp) = (offset + 1, timestamp);
         frame::add(self.plan.chunks.entry(part).or_default(), offset, timestamp, draft);
         Ok(Position { partition: part.partition, offset })
@@ -234,8 +237,8 @@ impl Planning<'_> {
 
     fn commit(&mut self, commit: Commit) {
         let Commit { group, offsets, .. } = commit;
-        for Noted { part, offset, metadata } in offsets {
-            self.note(Note::Offset(group.clone(), part, offset, metadata));
+        for Noted { part, mark } in offsets {
+            self.note(Note::Offset(group.clone(), part, mark));
         }
     }
 
@@ -248,10 +251,12 @@ impl Planning<'_> {
     }
 
     fn changed(&mut self, group: &str, change: Change) {
+        if !change.said.is_empty() || change.generation.is_some() {
+            self.plan.stirred.insert(group.to_owned());
+        }
         self.plan.said.extend(change.said);
         if let Some(generation) = change.generation {
             self.note(Note::Group(group.to_owned(), generation));
-            self.plan.regrouped.insert(group.to_owned());
         }
     }
 

@@ -12,6 +12,11 @@ use crate::Refusal;
 /// that is flooded with events must still be able to finish those it has.
 const HEADROOM: usize = 4;
 
+/// The part of a sync's time that those who were just answered are waited for. They come back at once or not at all, so
+/// one sync that was slow must not be paid for again.
+const LINGER: u32 = 4;
+const LINGER_MAX: Duration = Duration::from_millis(5);
+
 /// A queue of requests, each with its size in bytes.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
@@ -49,6 +54,14 @@ pub(super) enum Taken<T> {
     Nothing,
     /// Closed, and everything taken.
     Closed,
+}
+
+impl Linger {
+    /// After so many were answered, behind a sync that took so long.
+    pub(super) fn after(answered: usize, sync: Duration) -> Self {
+        // One less than all: of those who come steadily, one may be late.
+        Self { count: answered.saturating_sub(1), time: (sync / LINGER).min(LINGER_MAX) }
+    }
 }
 
 impl<T> Queue<T> {
@@ -224,6 +237,15 @@ mod tests {
         queue.push(4, 1, false).unwrap();
         queue.close();
         assert_eq!(queue.take(100, None, linger(60)), Taken::Items(vec![4]));
+    }
+
+    #[test]
+    fn a_slow_sync_is_not_paid_for_again() {
+        for (sync, waits) in [(0, 0), (2_000, 500), (20_000, 5_000), (1_500_000, 5_000)] {
+            let linger = Linger::after(3, Duration::from_micros(sync));
+            assert_eq!((linger.count, linger.time), (2, Duration::from_micros(waits)));
+        }
+        assert_eq!(Linger::after(0, Duration::ZERO).count, 0);
     }
 
     #[test]

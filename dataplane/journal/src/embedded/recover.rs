@@ -1,10 +1,12 @@
 //! What is in the folder, after whatever happened to the process that wrote it. Does I/O.
 //!
-//! The newest segment may end in a frame that is not whole: a kill or a power cut leaves one that nobody was told is
-//! durable, and it is cut off. A frame that is not whole with a whole one behind it was synced, since the next one was only
-//! begun after that; so it is damage, and the log is not opened as if nothing had been.
+//! What the manifest lists was sealed: only its beginning and the summary of its index are looked at, the rest when it is
+//! read. What is newer is read through, and judged.
+
+mod judge;
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -14,14 +16,16 @@ use std::{
 
 use rustix::fs::SeekFrom;
 
+use self::judge::{Look, Verdict, judge};
 use super::{
     StoreError,
-    codec::{Corrupt, Part},
-    frame::{self, Entry, Head},
+    codec::Corrupt,
+    frame,
+    index::Sealed,
     log::Log,
-    manifest::Manifest,
+    manifest::{Listed, Manifest},
     notes::{Image, Note},
-    segment::{HEADER, Name, Segment},
+    segment::{Directory, HEADER, Name, Segment},
 };
 
 /// How much of a file one look for frames takes in.
@@ -32,49 +36,30 @@ const BLOCK: usize = 1 << 20;
 pub(super) struct Opened {
     pub(super) log: Log,
     pub(super) image: Image,
-    /// Where the next frame goes in the last segment.
+    /// Where the next frame goes in the active segment.
     pub(super) end: u64,
 }
 
-/// Opens the log in a folder, making it first where there is none.
-pub(super) fn open(dir: &Path, segment_bytes: u64) -> Result<Opened, StoreError> {
-    fs::create_dir_all(dir)?;
-    let Manifest { sealed, open, mut image } = match Manifest::read(dir)? {
+/// Opens the log in its folder, making it first where there is none. What is open already, and is what the manifest lists,
+/// is taken over: who is near the limit of open files could not open everything twice.
+pub(super) fn open(dir: &Path, segment_bytes: u64, known: &[Arc<Segment>]) -> Result<Opened, StoreError> {
+    let Manifest { sealed: listed, open, mut image } = match Manifest::read(dir)? {
         Some(manifest) => manifest,
         None => begin(dir)?,
     };
-    let tail = tidy(dir, &sealed, open)?;
-    let mut segments = Vec::new();
-    for (name, data_end) in &sealed {
-        segments.push(Arc::new(open_sealed(dir, *name, *data_end)?));
+    let newer = tidy(dir, &listed, open)?;
+    let sealed = listed.iter().map(|listed| open_sealed(dir, *listed, known));
+    let mut sealed = sealed.collect::<Result<Vec<_>, _>>()?;
+    let newer = look_at_all(dir, open, &newer, &mut image)?;
+    if newer.is_empty() && (open > 1 || !listed.is_empty()) {
+        return Err(missing(dir, open));
     }
-    let (mut id, mut active) = (open, None);
-    while tail.contains(&Name { id, version: 0 }) {
-        let last = !tail.contains(&Name { id: id + 1, version: 0 });
-        match open_tail(dir, id, last, &mut image)? {
-            Tail::Sealed(segment) => segments.push(Arc::new(segment)),
-            Tail::Open(segment, end) => active = Some((segment, end)),
-            // Not even its beginning was written.
-            Tail::Empty => break,
-        }
-        id += 1;
-    }
-    let fresh = open == 1 && sealed.is_empty();
-    if active.is_none() && id == open && !fresh {
-        return Err(Corrupt(format!("segment {open} is missing from {}", dir.display())).into());
-    }
-    let (segment, end) = match active {
-        None => (Segment::create(dir, Name { id, version: 0 }, segment_bytes)?, HEADER),
-        Some((segment, end)) => {
-            // Nothing of what was not whole may show through behind what comes next.
-            segment.file.set_len(end)?;
-            segment.file.set_len(segment_bytes.max(end))?;
-            segment.file.sync_all()?;
-            (segment, end)
-        }
+    let next = Name { id: open + newer.len() as u64, version: 0 };
+    let (active, end) = match sort(newer, &mut sealed)? {
+        Some((segment, end)) => (resume(segment, end, segment_bytes)?, end),
+        None => (Segment::create(dir, next, segment_bytes)?, HEADER),
     };
-    segments.push(Arc::new(segment));
-    Ok(Opened { log: Log(segments), image, end })
+    Ok(Opened { log: Log { sealed, active: Arc::new(active) }, image, end })
 }
 
 /// Makes an empty log, unless there is something that is not ours to overwrite.
@@ -94,91 +79,152 @@ fn begin(dir: &Path) -> Result<Manifest, StoreError> {
 }
 
 /// Removes what a crash left half-made, and tells which segments the manifest does not list yet.
-fn tidy(dir: &Path, sealed: &[(Name, u64)], open: u64) -> io::Result<Vec<Name>> {
-    let mut tail = Vec::new();
+fn tidy(dir: &Path, sealed: &[Listed], open: u64) -> io::Result<BTreeSet<u64>> {
+    let mut newer = BTreeSet::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().and_then(Name::parse) else { continue };
         if name.version == 0 && name.id >= open {
-            tail.push(name);
-        } else if !sealed.iter().any(|(listed, _)| *listed == name) {
+            newer.insert(name.id);
+        } else if !sealed.iter().any(|listed| listed.name == name) {
             fs::remove_file(entry.path())?;
         }
     }
-    Ok(tail)
+    Ok(newer)
 }
 
-fn open_sealed(dir: &Path, name: Name, data_end: u64) -> Result<Segment, StoreError> {
+// === what the manifest lists ===
+
+fn open_sealed(dir: &Path, listed: Listed, known: &[Arc<Segment>]) -> Result<Arc<Segment>, StoreError> {
+    let Listed { name, frames_end } = listed;
+    let same = |segment: &&Arc<Segment>| segment.name == name && segment.sealed_at() == Some(frames_end);
+    if let Some(segment) = known.iter().find(same).filter(|segment| segment.is_there()) {
+        return Ok(Arc::clone(segment));
+    }
     let segment = match Segment::open(dir, name) {
         Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Corrupt(format!("{name} is missing from {}", dir.display())).into());
         }
         other => other?,
     };
-    if !segment.load_index(data_end) {
+    if let Some(index) = segment.index_behind()?.filter(|index| index.frames_end == frames_end) {
+        segment.sealed_with(index);
+    } else {
         tracing::warn!(file = %segment.path.display(), "rebuilding the index of a segment");
         let end = scan(&segment, &mut Image::default())?;
-        if end != data_end {
+        if end != frames_end {
             return Err(damaged(&segment, end));
         }
-        segment.seal(data_end)?;
+        segment.seal(frames_end)?;
     }
-    Ok(segment)
+    Ok(Arc::new(segment))
 }
 
-enum Tail {
-    Sealed(Segment),
-    Open(Segment, u64),
-    Empty,
+// === what it does not list yet ===
+
+/// A segment, and what its end looks like.
+struct Found {
+    segment: Segment,
+    frames_end: u64,
+    index: Option<Sealed>,
+    behind: Option<u64>,
 }
 
-fn open_tail(dir: &Path, id: u64, last: bool, image: &mut Image) -> Result<Tail, StoreError> {
-    let segment = match Segment::open(dir, Name { id, version: 0 }) {
+/// Looks at all that follow each other. The last may not even be begun.
+fn look_at_all(
+    dir: &Path,
+    open: u64,
+    ids: &BTreeSet<u64>,
+    image: &mut Image,
+) -> Result<Vec<Found>, StoreError> {
+    let mut all = Vec::new();
+    for (id, expected) in ids.iter().zip(open..) {
+        if *id != expected {
+            return Err(missing(dir, expected));
+        }
+        all.extend(look_at(dir, *id, ids.last() == Some(id), image)?);
+    }
+    Ok(all)
+}
+
+fn look_at(dir: &Path, id: u64, last: bool, image: &mut Image) -> Result<Option<Found>, StoreError> {
+    let name = Name { id, version: 0 };
+    let segment = match Segment::open(dir, name) {
         Err(StoreError::Corrupt(corrupt)) if last => {
-            let path = dir.join(Name { id, version: 0 }.to_string());
-            let nothing = data_from(&File::open(&path)?, HEADER)?.is_none();
-            return if nothing { Ok(Tail::Empty) } else { Err(corrupt.into()) };
+            let nothing = data_from(&File::open(dir.join(name.to_string()))?, HEADER)?.is_none();
+            return if nothing { Ok(None) } else { Err(corrupt.into()) };
         }
         other => other?,
     };
-    let end = scan(&segment, image)?;
-    if segment.load_index(end) {
-        return Ok(Tail::Sealed(segment));
+    let frames_end = scan(&segment, image)?;
+    let index = segment.index_behind()?;
+    let complete = index.as_ref().is_some_and(|index| index.frames_end == frames_end);
+    let behind = if complete { None } else { whole_frame_behind(&segment, frames_end)? };
+    Ok(Some(Found { segment, frames_end, index, behind }))
+}
+
+/// Puts those that are sealed with the others, and gives back the one that goes on, with where it does.
+fn sort(newer: Vec<Found>, sealed: &mut Vec<Arc<Segment>>) -> Result<Option<(Segment, u64)>, StoreError> {
+    let frames = newer.iter().rposition(|found| found.frames_end > HEADER);
+    let mut active = None;
+    for (at, found) in newer.into_iter().enumerate() {
+        let Found { segment, frames_end, index, behind } = found;
+        let sealed_at = index.as_ref().map(|index| index.frames_end);
+        let followed = frames.is_some_and(|last| at < last);
+        match judge(Look { frames_end, sealed_at, behind, followed }) {
+            Verdict::Sealed => {
+                if let Some(index) = index {
+                    segment.sealed_with(index);
+                }
+                sealed.push(Arc::new(segment));
+            }
+            Verdict::Open if active.is_none() => active = Some((segment, frames_end)),
+            // The one before it was to be sealed next.
+            Verdict::Open => fs::remove_file(&segment.path)?,
+            Verdict::Damaged => {
+                tracing::error!(
+                    file = %segment.path.display(),
+                    frames_end,
+                    sealed_at,
+                    behind,
+                    followed,
+                    "a batch that was acknowledged is damaged"
+                );
+                return Err(damaged(&segment, frames_end));
+            }
+        }
     }
-    if let Some(at) = whole_frame_behind(&segment, end)? {
-        tracing::error!(file = %segment.path.display(), end, behind = at, "a batch that was acknowledged is damaged");
-        return Err(damaged(&segment, end));
-    }
-    if !last {
-        // It was sealed before the next one was begun, unless it could not be: then the next holds what came after.
-        segment.seal(end)?;
-        return Ok(Tail::Sealed(segment));
-    }
-    Ok(Tail::Open(segment, end))
+    Ok(active)
+}
+
+/// Has nothing of what was not whole show through behind what comes next.
+fn resume(segment: Segment, end: u64, segment_bytes: u64) -> io::Result<Segment> {
+    segment.file.set_len(end)?;
+    segment.file.set_len(segment_bytes.max(end))?;
+    segment.file.sync_all()?;
+    Ok(segment)
 }
 
 /// Takes in every whole frame from the first on, and tells where they end.
 fn scan(segment: &Segment, image: &mut Image) -> Result<u64, StoreError> {
     let mut at = HEADER;
-    while let Some((entries, notes, len)) = frame_at(segment, at)? {
-        for note in notes {
+    while let Some(Directory { head, entries, notes }) = frame_at(segment, at)? {
+        for note in Note::decode_all(&notes)? {
             image.apply(note);
         }
         for (part, entry) in &entries {
             image.grow(*part, entry.next, entry.timestamp);
         }
         segment.add(entries);
-        at += len;
+        at += head.len();
     }
     Ok(at)
 }
 
-type Whole = (Vec<(Part, Entry)>, Vec<Note>, u64);
-
 /// The frame that begins here, if it is whole.
-fn frame_at(segment: &Segment, at: u64) -> Result<Option<Whole>, StoreError> {
-    let Some((head, entries, notes)) = directory_at(segment, at)? else { return Ok(None) };
-    for (part, entry) in &entries {
+fn frame_at(segment: &Segment, at: u64) -> Result<Option<Directory>, StoreError> {
+    let Some(directory) = segment.directory(at)? else { return Ok(None) };
+    for (part, entry) in &directory.entries {
         match segment.body(*part, entry) {
             Ok(_) => {}
             Err(StoreError::Corrupt(_)) => return Ok(None),
@@ -186,27 +232,7 @@ fn frame_at(segment: &Segment, at: u64) -> Result<Option<Whole>, StoreError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(Some((entries, Note::decode_all(&notes)?, head.len())))
-}
-
-type Directory = (Head, Vec<(Part, Entry)>, Vec<u8>);
-
-fn directory_at(segment: &Segment, at: u64) -> Result<Option<Directory>, StoreError> {
-    let Some(head) = read(segment, at, frame::HEAD)?.as_deref().and_then(Head::decode) else {
-        return Ok(None);
-    };
-    let Some(inner) = read(segment, at + frame::HEAD as u64, head.inner())? else { return Ok(None) };
-    let opened = head.open(segment.salt, at, &inner);
-    Ok(opened.map(|(entries, notes)| (head, entries, notes.to_vec())))
-}
-
-/// Bytes of the file; `None` if it ends before.
-fn read(segment: &Segment, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
-    match segment.read(at, len) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(Some(directory))
 }
 
 /// Where a frame whose directory is whole begins behind this place.
@@ -218,7 +244,7 @@ fn whole_frame_behind(segment: &Segment, end: u64) -> Result<Option<u64>, StoreE
         let len = segment.file.read_at(&mut block, at)?;
         for (index, window) in block.get(..len).unwrap_or_default().windows(frame::MAGIC.len()).enumerate() {
             let candidate = at + index as u64;
-            if window == frame::MAGIC && directory_at(segment, candidate)?.is_some() {
+            if window == frame::MAGIC && segment.directory(candidate)?.is_some() {
                 return Ok(Some(candidate));
             }
         }
@@ -237,11 +263,15 @@ fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
     }
 }
 
+fn missing(dir: &Path, id: u64) -> StoreError {
+    Corrupt(format!("segment {id} is missing from {}", dir.display())).into()
+}
+
 fn damaged(segment: &Segment, at: u64) -> StoreError {
     let path = segment.path.display();
     Corrupt(format!(
-        "the batch at byte {at} of {path} is not what was written, and acknowledged ones follow it: restore the folder \
-         from a copy, or choose another one"
+        "the batch at byte {at} of {path} was acknowledged and is not what was written: restore the folder from a copy, or \
+         choose another one"
     ))
     .into()
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     codec::Part,
     groups::{MemberId, Said},
-    notes::{Image, Note, Offsets, Tip, TopicNote},
+    notes::{Image, Mark, Note, Offsets, Tip, TopicNote},
 };
 use crate::{Error, Place, Refusal, TopicPartition, TopicSettings, murmur2};
 
@@ -78,7 +78,7 @@ impl Registry {
     }
 
     /// What a group has committed for these partitions, all of the same moment.
-    pub(super) fn committed(&self, group: &str, parts: &[Part]) -> Vec<Option<(u64, Arc<str>)>> {
+    pub(super) fn committed(&self, group: &str, parts: &[Part]) -> Vec<Option<Mark>> {
         let offsets = self.offsets.read().unwrap_or_else(PoisonError::into_inner);
         let known = offsets.get(group);
         parts.iter().map(|part| known.and_then(|known| known.get(part).cloned())).collect()
@@ -129,14 +129,14 @@ impl Registry {
     fn publish_offsets(&self, notes: &[Note]) {
         let mut offsets = None;
         for note in notes {
-            if let Note::Offset(group, part, offset, metadata) = note {
+            if let Note::Offset(group, part, mark) = note {
                 let offsets = offsets
                     .get_or_insert_with(|| self.offsets.write().unwrap_or_else(PoisonError::into_inner));
                 let known = match offsets.get_mut(group) {
                     Some(known) => known,
                     None => offsets.entry(group.clone()).or_default(),
                 };
-                known.insert(*part, (*offset, Arc::clone(metadata)));
+                known.insert(*part, mark.clone());
             }
         }
     }

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use super::{
     codec::{Draft, Part},
     groups::MemberId,
-    segment::{Name, Segment},
+    notes::Mark,
+    segment::Segment,
 };
 use crate::{CommitError, Error, Position, Refusal, TopicSettings, TransactError, WriteError};
 
@@ -50,8 +51,7 @@ pub(super) struct Commit {
 #[derive(Debug)]
 pub(super) struct Noted {
     pub(super) part: Part,
-    pub(super) offset: u64,
-    pub(super) metadata: Arc<str>,
+    pub(super) mark: Mark,
 }
 
 /// What the cleaner wants.
@@ -61,8 +61,8 @@ pub(super) enum Tidy {
     Trim(Vec<(Part, u64)>),
     /// What was written so far shall be in sealed segments.
     Roll,
-    /// These segments are replaced by one that holds what is left of them, or by none.
-    Swap(Vec<Name>, Option<Arc<Segment>>),
+    /// These sealed segments are replaced by one that holds what is left of them, or by none.
+    Swap { old: Vec<Arc<Segment>>, new: Option<Arc<Segment>> },
 }
 
 /// An answer that waits for the sync.
@@ -122,7 +122,7 @@ impl Request {
 
 impl Commit {
     fn size(&self) -> usize {
-        self.offsets.iter().map(|offset| self.group.len() + offset.metadata.len() + 32).sum()
+        self.offsets.iter().map(|offset| self.group.len() + offset.mark.metadata.len() + 32).sum()
     }
 }
 

@@ -5,31 +5,27 @@
 //! durable; what is not written yet reads as zeros.
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 use bytes::Buf;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     FORMAT, StoreError,
     codec::{Corrupt, Part},
-    frame::{self, Entry},
+    frame::{self, Entries, Entry, Head},
+    index::{self, Growing, Sealed, Summary, Trailer},
 };
 
 /// The bytes before the first frame.
 pub(super) const HEADER: u64 = 40;
 const MAGIC: [u8; 8] = *b"evhublog";
-const INDEX_MAGIC: [u8; 8] = *b"evhubidx";
-const ENTRY: usize = 44;
-const SUMMARY: usize = 48;
-const TRAILER: usize = 32;
 
 /// Which segment: numbers rise as segments are begun, versions as old ones are rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,19 +46,16 @@ pub(super) struct Segment {
 
 #[derive(Debug)]
 enum Index {
-    Open(BTreeMap<Part, Vec<Entry>>),
-    Sealed(Vec<(Part, Summary)>, u64),
+    Growing(Growing),
+    Sealed(Sealed),
 }
 
-/// What a segment holds of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Summary {
-    pub(super) first: u64,
-    pub(super) next: u64,
-    pub(super) bytes: u64,
-    pub(super) timestamp: i64,
-    index: u32,
-    count: u32,
+/// A frame but for its bodies.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) head: Head,
+    pub(super) entries: Entries,
+    pub(super) notes: Vec<u8>,
 }
 
 impl Segment {
@@ -83,7 +76,7 @@ impl Segment {
         file.set_len(length.max(HEADER))?;
         file.sync_all()?;
         File::open(dir)?.sync_all()?;
-        Ok(Self { name, path, salt, file, index: RwLock::new(Index::Open(BTreeMap::new())) })
+        Ok(Self { name, path, salt, file, index: RwLock::new(Index::Growing(Growing::default())) })
     }
 
     /// Opens a segment whose index is not known yet.
@@ -101,73 +94,51 @@ impl Segment {
         });
         let salt =
             salt.ok_or_else(|| Corrupt(format!("{} does not begin as a segment does", path.display())))?;
-        Ok(Self { name, path, salt, file, index: RwLock::new(Index::Open(BTreeMap::new())) })
+        Ok(Self { name, path, salt, file, index: RwLock::new(Index::Growing(Growing::default())) })
     }
 
-    /// Takes over the index behind the frames, if it is there and whole.
-    pub(super) fn load_index(&self, data_end: u64) -> bool {
-        let loaded = self.read_index(data_end);
-        let found = loaded.is_some();
-        if let Some(parts) = loaded {
-            *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::Sealed(parts, data_end);
-        }
-        found
+    /// The index at the file's end, if there is a whole one.
+    pub(super) fn index_behind(&self) -> io::Result<Option<Sealed>> {
+        let len = self.file.metadata()?.len();
+        let Some(at) = len.checked_sub(index::TRAILER as u64) else { return Ok(None) };
+        let Some(trailer) = Trailer::decode(&self.read(at, index::TRAILER)?) else { return Ok(None) };
+        let Some(summaries) = trailer.summaries(at) else { return Ok(None) };
+        let bytes = self.read(summaries.start, (summaries.end - summaries.start) as usize)?;
+        Ok(trailer.open(self.salt, &bytes))
     }
 
-    fn read_index(&self, data_end: u64) -> Option<Vec<(Part, Summary)>> {
-        let len = self.file.metadata().ok()?.len();
-        let trailer_at = len.checked_sub(TRAILER as u64)?;
-        let trailer = self.read(trailer_at, TRAILER).ok()?;
-        let mut rest = trailer.strip_prefix(&INDEX_MAGIC)?;
-        let (end, entries, count) = (rest.get_u64(), rest.get_u32(), rest.get_u32());
-        let sum = rest.get_u64();
-        let parts_at = end + u64::from(entries) * ENTRY as u64;
-        let whole = end == data_end && parts_at + u64::from(count) * SUMMARY as u64 == trailer_at;
-        let bytes = whole.then(|| self.read(parts_at, count as usize * SUMMARY).ok())??;
-        let parts = bytes.chunks_exact(SUMMARY).map(unsummarise).collect();
-        (xxh3_64_with_seed(&bytes, self.salt) == sum).then_some(parts)
+    /// Takes over an index that lies behind the frames.
+    pub(super) fn sealed_with(&self, sealed: Sealed) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::Sealed(sealed);
     }
 
     /// Makes known what has become durable.
-    pub(super) fn add(&self, entries: Vec<(Part, Entry)>) {
-        if let Index::Open(parts) = &mut *self.index.write().unwrap_or_else(PoisonError::into_inner) {
+    pub(super) fn add(&self, entries: Entries) {
+        if let Index::Growing(growing) = &mut *self.index.write().unwrap_or_else(PoisonError::into_inner) {
             for (part, entry) in entries {
-                parts.entry(part).or_default().push(entry);
+                growing.add(part, entry);
             }
         }
     }
 
-    /// Ends a segment: its index goes behind its frames, which end at `data_end`. Durable when this returns.
-    pub(super) fn seal(&self, data_end: u64) -> io::Result<()> {
-        let mut out = Vec::new();
-        let mut parts = Vec::new();
-        if let Index::Open(index) = &*self.index() {
-            let mut count = 0;
-            for (part, entries) in index {
-                let Some(summary) = summarise(entries, count) else { continue };
-                for entry in entries {
-                    write_entry(&mut out, entry);
-                }
-                count += summary.count;
-                parts.push((*part, summary));
-            }
-        }
-        let entries = (out.len() / ENTRY) as u32;
-        let from = out.len();
-        for (part, summary) in &parts {
-            write_summary(&mut out, *part, summary);
-        }
-        let sum = xxh3_64_with_seed(&out[from..], self.salt);
-        out.extend_from_slice(&INDEX_MAGIC);
-        out.extend_from_slice(&data_end.to_be_bytes());
-        out.extend_from_slice(&entries.to_be_bytes());
-        out.extend_from_slice(&(parts.len() as u32).to_be_bytes());
-        out.extend_from_slice(&sum.to_be_bytes());
-        self.file.write_all_at(&out, data_end)?;
-        self.file.set_len(data_end + out.len() as u64)?;
+    /// Ends a segment: its index goes behind its frames. Durable when this returns.
+    pub(super) fn seal(&self, frames_end: u64) -> io::Result<()> {
+        let (bytes, sealed) = match &*self.index() {
+            Index::Growing(growing) => growing.seal(self.salt, frames_end),
+            Index::Sealed(_) => return Ok(()),
+        };
+        self.file.write_all_at(&bytes, frames_end)?;
+        self.file.set_len(frames_end + bytes.len() as u64)?;
         self.file.sync_all()?;
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::Sealed(parts, data_end);
+        self.sealed_with(sealed);
         Ok(())
+    }
+
+    /// Whether its file still is the one that has its name.
+    pub(super) fn is_there(&self) -> bool {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let (named, open) = (fs::metadata(&self.path).map(place), self.file.metadata().map(place));
+        matches!((named, open), (Ok(named), Ok(open)) if named == open)
     }
 
     // === looking up ===
@@ -175,34 +146,32 @@ impl Segment {
     /// What it holds of each partition.
     pub(super) fn parts(&self) -> Vec<(Part, Summary)> {
         match &*self.index() {
-            Index::Open(parts) => {
-                parts.iter().filter_map(|(part, entries)| Some((*part, summarise(entries, 0)?))).collect()
-            }
-            Index::Sealed(parts, _) => parts.clone(),
+            Index::Growing(growing) => growing.parts(),
+            Index::Sealed(sealed) => sealed.parts.clone(),
         }
     }
 
     /// What it holds of one partition.
     pub(super) fn part(&self, part: Part) -> Option<Summary> {
         match &*self.index() {
-            Index::Open(parts) => parts.get(&part).and_then(|entries| summarise(entries, 0)),
-            Index::Sealed(parts, _) => find(parts, part),
+            Index::Growing(growing) => growing.part(part),
+            Index::Sealed(sealed) => sealed.part(part),
         }
     }
 
     /// Where its frames end, once it is sealed.
     pub(super) fn sealed_at(&self) -> Option<u64> {
         match &*self.index() {
-            Index::Open(_) => None,
-            Index::Sealed(_, data_end) => Some(*data_end),
+            Index::Growing(_) => None,
+            Index::Sealed(sealed) => Some(sealed.frames_end),
         }
     }
 
-    /// How many chunks its index has.
+    /// How many chunks the index in memory has.
     pub(super) fn chunks(&self) -> usize {
         match &*self.index() {
-            Index::Open(parts) => parts.values().map(Vec::len).sum(),
-            Index::Sealed(parts, _) => parts.iter().map(|(_, summary)| summary.count as usize).sum(),
+            Index::Growing(growing) => growing.len(),
+            Index::Sealed(_) => 0,
         }
     }
 
@@ -213,31 +182,74 @@ impl Segment {
         before: impl Fn(&Entry) -> bool,
         most: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        match &*self.index() {
-            Index::Open(parts) => {
-                let entries = parts.get(&part).map_or(&[][..], Vec::as_slice);
-                let first = entries.partition_point(before);
-                Ok(entries.iter().skip(first).take(most).copied().collect())
+        let (frames_end, summary) = match &*self.index() {
+            Index::Growing(growing) => {
+                let chunks = growing.chunks(part);
+                let first = chunks.partition_point(before);
+                return Ok(chunks.iter().skip(first).take(most).copied().collect());
             }
-            Index::Sealed(parts, at) => {
-                let Some(summary) = find(parts, part) else { return Ok(Vec::new()) };
-                let at = at + u64::from(summary.index) * ENTRY as u64;
-                let (mut low, mut high) = (0, summary.count as usize);
-                while low < high {
-                    let middle = low + (high - low) / 2;
-                    match self.stored(at, middle, 1)?.first() {
-                        Some(entry) if before(entry) => low = middle + 1,
-                        _ => high = middle,
-                    }
-                }
-                self.stored(at, low, most.min(summary.count as usize - low))
-            }
+            Index::Sealed(sealed) => match sealed.part(part) {
+                Some(summary) => (sealed.frames_end, summary),
+                None => return Ok(Vec::new()),
+            },
+        };
+        if let Some(entries) = self.look(frames_end, &summary, &before, most)? {
+            return Ok(entries);
         }
+        self.mend_index(frames_end)?;
+        let mended = self.look(frames_end, &summary, &before, most)?;
+        mended.ok_or_else(|| self.corrupt("the index"))
     }
 
-    fn stored(&self, at: u64, index: usize, count: usize) -> Result<Vec<Entry>, StoreError> {
-        let bytes = self.read(at + (index * ENTRY) as u64, count * ENTRY)?;
-        Ok(bytes.chunks_exact(ENTRY).map(read_entry).collect())
+    /// Looks into the lines behind the frames; `None` when one is not what was written.
+    fn look(
+        &self,
+        frames_end: u64,
+        summary: &Summary,
+        before: impl Fn(&Entry) -> bool,
+        most: usize,
+    ) -> io::Result<Option<Vec<Entry>>> {
+        let lines = |from: u32, count: u32| {
+            let number = summary.line + from;
+            let bytes = self.read(index::line_at(frames_end, number), count as usize * index::LINE);
+            bytes.map(|bytes| index::read_lines(self.salt, number, &bytes))
+        };
+        let (mut low, mut high) = (0, summary.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(line) = lines(middle, 1)? else { return Ok(None) };
+            if line.first().is_some_and(&before) { low = middle + 1 } else { high = middle }
+        }
+        lines(low, u32::try_from(most).unwrap_or(u32::MAX).min(summary.count - low))
+    }
+
+    /// Writes the lines behind the frames anew, from what the frames say. Readers beside it read the same bytes.
+    fn mend_index(&self, frames_end: u64) -> Result<(), StoreError> {
+        tracing::warn!(file = %self.path.display(), "the index of a segment is damaged and is written anew");
+        let mut growing = Growing::default();
+        let mut at = HEADER;
+        while at < frames_end {
+            let Some(directory) = self.directory(at)? else { return Err(self.corrupt("the index")) };
+            directory.entries.into_iter().for_each(|(part, entry)| growing.add(part, entry));
+            at += directory.head.len();
+        }
+        let (bytes, sealed) = growing.seal(self.salt, frames_end);
+        if !matches!(&*self.index(), Index::Sealed(known) if *known == sealed) {
+            return Err(self.corrupt("the index"));
+        }
+        // Not synced: a reader waits for this, and what a crash takes away is mended again.
+        Ok(self.file.write_all_at(&bytes, frames_end)?)
+    }
+
+    /// The frame that begins here, if all but its bodies is whole.
+    pub(super) fn directory(&self, at: u64) -> io::Result<Option<Directory>> {
+        let Some(head) = self.read_if_there(at, frame::HEAD)?.as_deref().and_then(Head::decode) else {
+            return Ok(None);
+        };
+        let inner_at = at.saturating_add(frame::HEAD as u64);
+        let Some(inner) = self.read_if_there(inner_at, head.inner())? else { return Ok(None) };
+        let opened = head.open(self.salt, at, &inner);
+        Ok(opened.map(|(entries, notes)| Directory { head, entries, notes: notes.to_vec() }))
     }
 
     /// A chunk's bytes, if they are what was written.
@@ -245,13 +257,22 @@ impl Segment {
         let body = self.read(entry.at.into(), entry.len as usize)?;
         if frame::body_checksum(self.salt, part, entry.base, &body) != entry.checksum {
             let Entry { at, base, .. } = entry;
-            let path = self.path.display();
-            return Err(Corrupt(format!(
-                "the chunk at byte {at} of {path} (offset {base}) is not what was written"
-            ))
-            .into());
+            return Err(self.corrupt(&format!("the chunk at byte {at} (offset {base})")));
         }
         Ok(body)
+    }
+
+    fn corrupt(&self, what: &str) -> StoreError {
+        Corrupt(format!("{what} of {} is not what was written", self.path.display())).into()
+    }
+
+    /// Bytes of the file; `None` if it ends before.
+    fn read_if_there(&self, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        match self.read(at, len) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
@@ -282,50 +303,4 @@ impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:020}.{}.log", self.id, self.version)
     }
-}
-
-fn find(parts: &[(Part, Summary)], part: Part) -> Option<Summary> {
-    let at = parts.binary_search_by_key(&part, |(part, _)| *part).ok()?;
-    parts.get(at).map(|(_, summary)| *summary)
-}
-
-fn summarise(entries: &[Entry], index: u32) -> Option<Summary> {
-    let (first, last) = (entries.first()?, entries.last()?);
-    let bytes = entries.iter().map(|entry| u64::from(entry.len)).sum();
-    let count = entries.len() as u32;
-    Some(Summary { first: first.base, next: last.next, bytes, timestamp: last.timestamp, index, count })
-}
-
-fn write_entry(out: &mut Vec<u8>, entry: &Entry) {
-    out.extend_from_slice(&entry.base.to_be_bytes());
-    out.extend_from_slice(&entry.next.to_be_bytes());
-    out.extend_from_slice(&entry.timestamp.to_be_bytes());
-    out.extend_from_slice(&entry.checksum.to_be_bytes());
-    out.extend_from_slice(&entry.at.to_be_bytes());
-    out.extend_from_slice(&entry.len.to_be_bytes());
-    out.extend_from_slice(&entry.count.to_be_bytes());
-}
-
-fn read_entry(mut rest: &[u8]) -> Entry {
-    let (base, next, timestamp) = (rest.get_u64(), rest.get_u64(), rest.get_i64());
-    let checksum = rest.get_u64();
-    Entry { base, next, timestamp, checksum, at: rest.get_u32(), len: rest.get_u32(), count: rest.get_u32() }
-}
-
-fn write_summary(out: &mut Vec<u8>, part: Part, summary: &Summary) {
-    out.extend_from_slice(&part.topic.to_be_bytes());
-    out.extend_from_slice(&part.partition.to_be_bytes());
-    out.extend_from_slice(&summary.first.to_be_bytes());
-    out.extend_from_slice(&summary.next.to_be_bytes());
-    out.extend_from_slice(&summary.bytes.to_be_bytes());
-    out.extend_from_slice(&summary.timestamp.to_be_bytes());
-    out.extend_from_slice(&summary.index.to_be_bytes());
-    out.extend_from_slice(&summary.count.to_be_bytes());
-}
-
-fn unsummarise(mut rest: &[u8]) -> (Part, Summary) {
-    let part = Part { topic: rest.get_u32(), partition: rest.get_u32() };
-    let (first, next, bytes) = (rest.get_u64(), rest.get_u64(), rest.get_u64());
-    let timestamp = rest.get_i64();
-    (part, Summary { first, next, bytes, timestamp, index: rest.get_u32(), count: rest.get_u32() })
 }

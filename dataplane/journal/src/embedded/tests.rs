@@ -5,7 +5,6 @@ use std::{
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -13,6 +12,9 @@ use bytes::Bytes;
 
 use super::{frame, groups::Said, notes::Image, *};
 use crate::{Polled, Producer, Tail, TransactError, Transaction};
+
+pub(super) mod planted;
+mod trouble;
 
 fn settings() -> TopicSettings {
     TopicSettings { partitions: 1, max_record_bytes: 1 << 20, ..TopicSettings::default() }
@@ -71,7 +73,7 @@ async fn a_record_that_is_not_what_was_written_is_never_handed_out() {
     for value in ["a", "b"] {
         log.append("t", Place::Partition(0), record(&value.repeat(40 << 10))).await.unwrap();
     }
-    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let segment = Arc::clone(&log.core().log().unwrap().active);
     let part = Part { topic: 1, partition: 0 };
     let entries = segment.entries(part, |_| false, 9).unwrap();
     let bytes = segment.body(part, &entries[1]).unwrap();
@@ -203,7 +205,7 @@ async fn a_failed_sync_is_unknown_and_the_log_comes_back() {
     assert!(matches!(tail.poll().await.unwrap(), Polled::Assigned { .. }));
     let mut producer = log.producer("p").await.unwrap();
     for round in 0..3 {
-        log.core().failing.store(1, Ordering::SeqCst);
+        log.core().planted.syncs.plant(1);
         if round < 2 {
             let unknown = log.append("t", Place::Partition(0), record("unknown")).await;
             assert!(matches!(unknown, Err(WriteError::Unknown(_))), "{unknown:?}");
@@ -246,7 +248,7 @@ async fn a_join_whose_sync_fails_has_everybody_join_anew() {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded::open(Options::new(dir.path())).unwrap();
     log.ensure("t", settings()).await.unwrap();
-    log.core().failing.store(1, Ordering::SeqCst);
+    log.core().planted.syncs.plant(1);
     assert!(matches!(log.join("g", &["t".into()]).await, Err(Error::Unavailable(_))));
     let joined = async {
         loop {
@@ -265,7 +267,7 @@ async fn a_join_whose_sync_fails_has_everybody_join_anew() {
 async fn three_frames(dir: &Path) -> (PathBuf, Vec<u8>, [u64; 4]) {
     let log = Embedded::open(Options { segment_bytes: 64 << 10, ..Options::new(dir) }).unwrap();
     log.ensure("t", settings()).await.unwrap();
-    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let segment = Arc::clone(&log.core().log().unwrap().active);
     let part = Part { topic: 1, partition: 0 };
     let mut ends = [0; 4];
     for index in 0..3 {
@@ -335,7 +337,7 @@ async fn an_event_cannot_pass_for_a_frame() {
     let body = Record { value: Some(forged.repeat(100).into()), ..Record::default() };
     log.append("t", Place::Partition(0), record("a")).await.unwrap();
     log.append("t", Place::Partition(0), body).await.unwrap();
-    let segment = Arc::clone(log.core().log().unwrap().0.last().unwrap());
+    let segment = Arc::clone(&log.core().log().unwrap().active);
     let last = *segment.entries(Part { topic: 1, partition: 0 }, |_| false, 9).unwrap().last().unwrap();
     segment.file.write_all_at(b"x", u64::from(last.at) + 3).unwrap();
     drop((log, segment));
@@ -352,7 +354,7 @@ async fn a_damaged_index_is_rebuilt() {
         log.append("t", Place::Partition(0), record(&format!("{i}"))).await.unwrap();
     }
     log.clean().await.unwrap();
-    let sealed = log.core().log().unwrap().0[0].path.clone();
+    let sealed = log.core().log().unwrap().sealed[0].path.clone();
     drop(log);
     let whole = fs::read(&sealed).unwrap();
     for cut in [1, 20, 80] {

@@ -20,7 +20,7 @@ use super::{
     frame,
     groups::Groups,
     log::Log,
-    manifest::Manifest,
+    manifest::{Listed, Manifest},
     notes::Image,
     plan::{Moment, Plan, Space},
     queue::{Linger, Taken},
@@ -37,8 +37,10 @@ const BATCH_BYTES: usize = 4 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
 /// How many chunks a segment's index may have before the next segment is begun: 3 MiB of memory.
 const INDEX_CHUNKS: usize = 64 << 10;
-/// The part of a sync's time that those who were just answered are waited for.
-const LINGER: u32 = 4;
+/// How far behind the clock may be, in milliseconds, without a word: more than clocks are set back in the ordinary way.
+const BEHIND: i64 = 3_600_000;
+/// How many times as large as it should be a segment may become while the next one cannot be made.
+const POSTPONED: usize = 2;
 /// Pauses between attempts to read failed files again: the first, and the longest.
 const REOPEN_FIRST: Duration = Duration::from_millis(50);
 const REOPEN_MAX: Duration = Duration::from_secs(2);
@@ -50,15 +52,26 @@ pub(super) struct Writer {
     image: Image,
     groups: Groups,
     log: Log,
-    /// Where the next frame goes in the last segment.
+    /// Where the next frame goes in the active segment.
     end: u64,
     buffer: Vec<u8>,
     state: State,
     /// Whether the latest batch found the disk full, which is worth a line when it changes and not at every request.
     full: bool,
+    /// Whether the latest batch found the clock far behind.
+    behind: bool,
     /// What must arrive and came while nothing could be written.
     held: Vec<Request>,
     linger: Linger,
+    /// Whether the next segment could not be made.
+    postponed: bool,
+}
+
+/// How something that was to be done with the files ended.
+enum Tidied {
+    Done,
+    /// It was not done, and nothing has changed.
+    Refused(String),
 }
 
 enum State {
@@ -71,7 +84,7 @@ struct Down {
     /// When the next attempt comes, and how long it was waited for.
     due: Instant,
     pause: Duration,
-    /// What is not known to be durable, to be cut off first.
+    /// What is not known to be durable, to be cut off first: whatever lies behind this place of this file.
     cut: Option<(PathBuf, u64)>,
 }
 
@@ -88,8 +101,10 @@ impl Writer {
             buffer,
             state: State::Up,
             full: false,
+            behind: false,
             held,
             linger: Linger::default(),
+            postponed: false,
         }
     }
 
@@ -130,6 +145,7 @@ impl Writer {
         let moment = Moment { now: now(), instant, space: self.space(), patience };
         let plan = Plan::new(requests, &mut self.image, &mut self.groups, moment);
         self.tell_if_full(plan.full.as_deref());
+        self.tell_if_behind(plan.behind);
         self.write(plan);
     }
 
@@ -146,29 +162,47 @@ impl Writer {
         }
     }
 
+    fn tell_if_behind(&mut self, behind: i64) {
+        let hours = behind / BEHIND;
+        if (hours > 0) == self.behind {
+            return;
+        }
+        self.behind = hours > 0;
+        if self.behind {
+            tracing::warn!(
+                hours,
+                "the clock is behind the log: it was ahead once, or is not right now; until it has caught up, events get the \
+                 time of the ones before them, and go by retention as much later"
+            );
+        }
+    }
+
     fn write(&mut self, mut plan: Plan) {
         if plan.is_empty() {
             return self.written(plan);
         }
-        let Some(segment) = self.log.0.last().map(Arc::clone) else { return };
+        let segment = Arc::clone(&self.log.active);
         let mut notes = Vec::new();
         for note in &plan.notes {
             note.encode(&mut notes);
         }
         let entries = frame::encode(&mut self.buffer, segment.salt, self.end, &notes, &plan.chunks);
-        if let Err(error) = segment.file.write_all_at(&self.buffer, self.end) {
-            // A frame that is not whole is never taken for one.
+        if let Err(error) = self.put(&segment) {
             let reason = chain(&error);
             self.core.queue.set_down(Some(reason.clone()));
+            // Some of it may have been written, all of it even; what was refused must not come to light after a crash.
+            let gone = self.take_back(&segment);
             for pending in std::mem::take(&mut plan.pending) {
-                pending.refuse(&reason);
+                match &gone {
+                    Ok(()) => pending.refuse(&reason),
+                    Err(_) => pending.leave_unknown(&reason),
+                }
             }
             return self.fail(plan, reason);
         }
         let begun = Instant::now();
         let synced = self.sync(&segment);
-        // One less than all: of those who come steadily, one may be late.
-        self.linger = Linger { count: plan.pending.len().saturating_sub(1), time: begun.elapsed() / LINGER };
+        self.linger = Linger::after(plan.pending.len(), begun.elapsed());
         if let Err(error) = synced {
             let reason = chain(&error);
             self.core.queue.set_down(Some(reason.clone()));
@@ -182,20 +216,9 @@ impl Writer {
         self.buffer.shrink_to(BUFFER_BYTES);
         segment.add(entries);
         self.written(plan);
-        if self.end >= self.core.options.segment_bytes || segment.chunks() >= INDEX_CHUNKS {
-            let rolled = self.roll();
-            self.tidied(rolled);
+        if self.is_full(1) && matches!(self.state, State::Up) {
+            self.roll_or_wait();
         }
-    }
-
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have it fail"))]
-    fn sync(&self, segment: &Segment) -> io::Result<()> {
-        #[cfg(test)]
-        if self.core.failing.load(std::sync::atomic::Ordering::SeqCst) > 0 {
-            self.core.failing.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-            return Err(io::Error::other("planted"));
-        }
-        segment.file.sync_data()
     }
 
     /// Makes known what is durable now, before it is acknowledged: whoever hears of a record finds it.
@@ -204,12 +227,19 @@ impl Writer {
         self.core.registry.publish(&self.image, plan.grown().into_iter(), &plan.notes, said);
         plan.pending.into_iter().for_each(super::request::Pending::acknowledge);
         for (tidy, pending) in plan.tidy {
-            let done = self.tidy(tidy);
-            match &done {
-                Ok(()) => pending.acknowledge(),
-                Err(error) => pending.refuse(&chain(error)),
+            if let State::Down(down) = &self.state {
+                pending.refuse(&down.reason);
+                continue;
             }
-            self.tidied(done);
+            match self.tidy(tidy) {
+                Ok(Tidied::Done) => pending.acknowledge(),
+                Ok(Tidied::Refused(why)) => pending.refuse(&why),
+                Err(error) => {
+                    let reason = chain(&error);
+                    pending.refuse(&reason);
+                    self.go_down(reason);
+                }
+            }
         }
     }
 
@@ -222,63 +252,122 @@ impl Writer {
 
     // === files ===
 
-    fn tidy(&mut self, tidy: Tidy) -> io::Result<()> {
-        match tidy {
-            Tidy::Trim(_) => Ok(()),
-            Tidy::Roll => self.roll(),
-            Tidy::Swap(old, new) => self.swap(&old, new),
-        }
-    }
-
-    /// Without the manifest nobody knows which files count, so what fails here is looked at anew.
-    fn tidied(&mut self, done: io::Result<()>) {
-        if let (Err(error), State::Up) = (done, &self.state) {
-            self.go_down(chain(&error));
-        }
-    }
-
-    /// Seals the segment that is written and begins the next.
-    fn roll(&mut self) -> io::Result<()> {
-        let Some(segment) = self.log.0.last().filter(|_| self.end > HEADER) else { return Ok(()) };
-        segment.seal(self.end)?;
-        let name = Name { id: segment.name.id + 1, version: 0 };
-        let next = Segment::create(&self.core.dir, name, self.core.options.segment_bytes)?;
-        self.log.0.push(Arc::new(next));
-        self.end = HEADER;
-        self.core.set_log(Some(self.log.clone()));
-        self.list()
-    }
-
-    /// Puts what is left of some segments in their place.
-    fn swap(&mut self, old: &[Name], new: Option<Arc<Segment>>) -> io::Result<()> {
-        let segments = &mut self.log.0;
-        let Some(at) = segments.iter().position(|segment| old.first() == Some(&segment.name)) else {
-            // The files were read again since: the cleaner has looked at others.
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        if !segments.iter().skip(at).map(|segment| &segment.name).take(old.len()).eq(old) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let gone: Vec<_> = segments.splice(at..at + old.len(), new).collect();
-        self.core.set_log(Some(self.log.clone()));
-        self.list()?;
-        for segment in gone {
-            fs::remove_file(&segment.path)?;
-        }
+    fn put(&self, segment: &Segment) -> io::Result<()> {
+        segment.file.write_all_at(&self.buffer, self.end)?;
+        #[cfg(test)]
+        self.core.planted.writes.strike()?;
         Ok(())
     }
 
+    /// Takes back what of a frame was written. Durable when this returns.
+    fn take_back(&self, segment: &Segment) -> io::Result<()> {
+        #[cfg(test)]
+        self.core.planted.cuts.strike()?;
+        segment.file.set_len(self.end)?;
+        segment.file.sync_all()
+    }
+
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests have it fail"))]
+    fn sync(&self, segment: &Segment) -> io::Result<()> {
+        #[cfg(test)]
+        self.core.planted.syncs.strike()?;
+        segment.file.sync_data()
+    }
+
+    /// An error is one after which only a fresh look tells what is there.
+    fn tidy(&mut self, tidy: Tidy) -> io::Result<Tidied> {
+        match tidy {
+            Tidy::Trim(_) => Ok(Tidied::Done),
+            Tidy::Roll => self.roll(),
+            Tidy::Swap { old, new } => self.swap(&old, new),
+        }
+    }
+
+    /// Whether the active segment has so many times the size of a full one.
+    fn is_full(&self, times: usize) -> bool {
+        self.end >= self.core.options.segment_bytes.saturating_mul(times as u64)
+            || self.log.active.chunks() >= INDEX_CHUNKS * times
+    }
+
+    /// Goes on in the next segment, or in this one for a while when there can be no next one now.
+    fn roll_or_wait(&mut self) {
+        match self.roll() {
+            Ok(Tidied::Done) => {}
+            Ok(Tidied::Refused(reason)) if self.is_full(POSTPONED) => self.go_down(reason),
+            Ok(Tidied::Refused(why)) => {
+                if !self.postponed {
+                    tracing::warn!(why, "the log cannot go on in another file, and goes on in this one");
+                }
+                self.postponed = true;
+            }
+            Err(error) => self.go_down(chain(&error)),
+        }
+    }
+
+    /// Begins the next segment and seals the one that was written, in this order: when there is no room for the next, or
+    /// too many files are open, nothing has changed. Only then a frame goes into the next.
+    fn roll(&mut self) -> io::Result<Tidied> {
+        if self.end <= HEADER {
+            return Ok(Tidied::Done);
+        }
+        let name = Name { id: self.log.active.name.id + 1, version: 0 };
+        let next = match self.create(name) {
+            Ok(next) => next,
+            Err(error) => return Ok(Tidied::Refused(format!("cannot make {name}: {error}"))),
+        };
+        self.log.active.seal(self.end)?;
+        let sealed = std::mem::replace(&mut self.log.active, Arc::new(next));
+        self.log.sealed.push(sealed);
+        (self.end, self.postponed) = (HEADER, false);
+        self.core.set_log(Some(self.log.clone()));
+        if let Err(error) = self.list() {
+            // The files themselves say what the manifest does not say yet; a start only reads more of them.
+            tracing::warn!(error = chain(&error), "the log's manifest is not up to date");
+        }
+        Ok(Tidied::Done)
+    }
+
+    fn create(&self, name: Name) -> io::Result<Segment> {
+        #[cfg(test)]
+        self.core.planted.creates.strike()?;
+        Segment::create(&self.core.dir, name, self.core.options.segment_bytes)
+    }
+
+    /// Puts what is left of some segments in their place.
+    fn swap(&mut self, old: &[Arc<Segment>], new: Option<Arc<Segment>>) -> io::Result<Tidied> {
+        let Some(at) = self.find(old).filter(|_| new.as_ref().is_none_or(|new| new.is_there())) else {
+            // The files were opened again since, which removed what no manifest listed.
+            new.iter().filter(|new| new.is_there()).for_each(remove);
+            return Ok(Tidied::Refused("its files were opened again since".into()));
+        };
+        let gone: Vec<_> = self.log.sealed.splice(at..at + old.len(), new).collect();
+        self.core.set_log(Some(self.log.clone()));
+        self.list()?;
+        gone.iter().for_each(remove);
+        Ok(Tidied::Done)
+    }
+
+    /// Where these segments, and not others of their names, stand one after the other.
+    fn find(&self, old: &[Arc<Segment>]) -> Option<usize> {
+        if old.is_empty() {
+            return None;
+        }
+        let same =
+            |sealed: &[Arc<Segment>]| sealed.iter().zip(old).all(|(one, other)| Arc::ptr_eq(one, other));
+        self.log.sealed.windows(old.len()).position(same)
+    }
+
     fn list(&self) -> io::Result<()> {
-        let sealed: Vec<_> =
-            self.log.0.iter().filter_map(|segment| Some((segment.name, segment.sealed_at()?))).collect();
-        let open = self.log.0.last().map_or(1, |segment| segment.name.id);
-        Manifest::write(&self.core.dir, &sealed, open, &self.image)
+        let listed =
+            |segment: &Arc<Segment>| Some(Listed { name: segment.name, frames_end: segment.sealed_at()? });
+        let sealed: Vec<_> = self.log.sealed.iter().filter_map(listed).collect();
+        Manifest::write(&self.core.dir, &sealed, self.log.active.name.id, &self.image)
     }
 
     // === failing and coming back ===
 
     fn fail(&mut self, plan: Plan, reason: String) {
-        for group in plan.regrouped {
+        for group in plan.stirred {
             let change = self.groups.dissolve(&group);
             self.core.registry.tell(change.said);
         }
@@ -292,41 +381,54 @@ impl Writer {
         tracing::error!(reason, "the log cannot write; its files will be opened again");
         self.core.queue.set_down(Some(reason.clone()));
         // A segment that is sealed, or as good as, holds nothing that is in doubt.
-        let open = self.log.0.last().filter(|segment| segment.sealed_at().is_none());
+        let open = Some(&self.log.active).filter(|segment| segment.sealed_at().is_none());
         let cut = open.map(|segment| (segment.path.clone(), self.end));
         self.state =
             State::Down(Down { reason, due: Instant::now() + REOPEN_FIRST, pause: REOPEN_FIRST, cut });
     }
 
     fn reopen(&mut self) {
-        let State::Down(down) = &self.state else { return };
-        match self.open_again(down) {
-            Ok(opened) => {
+        let State::Down(Down { pause, cut, .. }) = &self.state else { return };
+        let (pause, cut) = ((*pause * 2).min(REOPEN_MAX), cut.clone());
+        match self.open_again(cut.as_ref()) {
+            Ok(()) => {
                 tracing::info!("the log's files are open again");
-                Opened { log: self.log, image: self.image, end: self.end } = opened;
                 self.state = State::Up;
                 self.core.queue.set_down(None);
                 let held = std::mem::take(&mut self.held);
                 self.work(held);
             }
             Err(error) => {
-                let (reason, pause) = (chain(&error), (down.pause * 2).min(REOPEN_MAX));
+                let reason = chain(&error);
                 tracing::warn!(reason, ?pause, "the log's files could not be opened again");
                 self.core.queue.set_down(Some(reason.clone()));
-                self.state =
-                    State::Down(Down { reason, due: Instant::now() + pause, pause, cut: down.cut.clone() });
+                self.state = State::Down(Down { reason, due: Instant::now() + pause, pause, cut });
             }
         }
     }
 
-    fn open_again(&self, down: &Down) -> Result<Opened, Error> {
-        if let Some((path, end)) = &down.cut {
+    fn open_again(&mut self, doubtful: Option<&(PathBuf, u64)>) -> Result<(), Error> {
+        if let Some((path, end)) = doubtful {
             cut(path, *end).map_err(StoreError::from)?;
         }
-        let opened = recover::open(&self.core.dir, self.core.options.segment_bytes)?;
+        let opened = recover::open(&self.core.dir, self.core.options.segment_bytes, &self.log.sealed)?;
         self.core.registry.reset(&opened.image)?;
         self.core.set_log(Some(opened.log.clone()));
-        Ok(opened)
+        Opened { log: self.log, image: self.image, end: self.end } = opened;
+        if self.is_full(POSTPONED)
+            && let Tidied::Refused(why) = self.roll().map_err(StoreError::from)?
+        {
+            return Err(Error::Unavailable(why));
+        }
+        Ok(())
+    }
+}
+
+/// The manifest does not list it, so the next start would remove it as well.
+fn remove(segment: &Arc<Segment>) {
+    if let Err(error) = fs::remove_file(&segment.path) {
+        let file = segment.path.display();
+        tracing::warn!(%file, error = chain(&error), "a segment that is not needed any more stays");
     }
 }
 

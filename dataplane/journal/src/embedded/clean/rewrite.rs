@@ -17,11 +17,9 @@ use super::{
         request::Tidy,
         segment::{HEADER, Name, Segment},
     },
-    Work,
+    Trouble, Work,
     compact::Dead,
 };
-use crate::Error;
-
 /// How much of what is left is written at once.
 const FRAME_BYTES: usize = 1 << 20;
 /// Segments smaller than this part of a full one are small: so many in a row are put together.
@@ -40,37 +38,44 @@ struct Weight {
     segment: Arc<Segment>,
     all: u64,
     dead: u64,
+    /// Whether it is left alone, since it could not be read.
+    damaged: bool,
 }
 
 impl Work {
     /// Replaces the runs that are worth it.
     pub(super) fn replace(
-        &self,
+        &mut self,
         log: &Log,
         topics: &[Arc<Topic>],
         dead: &BTreeMap<Part, Dead>,
         thorough: bool,
-    ) -> Result<(), Error> {
+        trouble: &mut Trouble,
+    ) {
         let partitions = topics.iter().flat_map(|topic| topic.partitions());
         let keep = Keep { starts: partitions.map(|(part, bounds)| (part, bounds.start())).collect(), dead };
-        let Some((_, sealed)) = log.0.split_last() else { return Ok(()) };
-        let weights: Vec<Weight> = sealed.iter().map(|segment| keep.weigh(segment)).collect();
+        let damaged = |segment: &Segment| !thorough && self.damaged.contains(&segment.name.id);
+        let weights = log.sealed.iter().map(|segment| keep.weigh(segment, damaged(segment)));
+        let weights: Vec<Weight> = weights.collect();
         let full = self.core.options.segment_bytes;
         let most = if thorough { usize::MAX } else { RUNS };
         for run in runs(&weights, full, thorough).into_iter().take(most) {
             if self.stopped() {
-                return Ok(());
+                return;
             }
             let left: u64 = run.iter().map(|weight| weight.all - weight.dead).sum();
             if !self.has_room(left) {
                 tracing::warn!(bytes = left, "no room on the disk to rewrite segments of the log");
-                return Ok(());
+                continue;
             }
-            let new = self.rewrite(run, &keep)?;
-            let names = run.iter().map(|weight| weight.segment.name).collect();
-            self.ask(Tidy::Swap(names, new.map(Arc::new)))?;
+            let name = run.first().map_or_else(String::new, |first| first.segment.name.to_string());
+            let new = self.rewrite(run, &keep);
+            if let Some(new) = trouble.note("segments from", &name, new) {
+                let old = run.iter().map(|weight| Arc::clone(&weight.segment)).collect();
+                let swap = Tidy::Swap { old, new: new.map(Arc::new) };
+                trouble.note("segments from", &name, self.ask(swap));
+            }
         }
-        Ok(())
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -81,7 +86,7 @@ impl Work {
     }
 
     /// One segment with what is left of a run; `None` when that is nothing.
-    fn rewrite(&self, run: &[Weight], keep: &Keep<'_>) -> Result<Option<Segment>, StoreError> {
+    fn rewrite(&mut self, run: &[Weight], keep: &Keep<'_>) -> Result<Option<Segment>, StoreError> {
         let Some(first) = run.first() else { return Ok(None) };
         if run.iter().all(|weight| weight.dead == weight.all) {
             return Ok(None);
@@ -89,15 +94,29 @@ impl Work {
         let Name { id, version } = first.segment.name;
         let name = Name { id, version: version + 1 };
         let mut out = Output::new(Segment::create(&self.core.dir, name, HEADER)?);
+        let path = out.segment.path.clone();
+        let written = self.fill(&mut out, run, keep).and_then(|()| out.end());
+        if written.is_err() {
+            // It would take room from the next attempt. If it cannot go, that one begins it anew.
+            let _ = fs::remove_file(path);
+        }
+        written
+    }
+
+    fn fill(&mut self, out: &mut Output, run: &[Weight], keep: &Keep<'_>) -> Result<(), StoreError> {
         let parts = run.iter().flat_map(|weight| weight.segment.parts());
         let parts: BTreeSet<Part> = parts.map(|(part, _)| part).collect();
         // Partition by partition, so that what belongs together lies together.
         for part in parts {
-            for weight in run {
-                keep.copy(&weight.segment, part, &mut out)?;
+            for Weight { segment, .. } in run {
+                let copied = keep.copy(segment, part, out);
+                if matches!(copied, Err(StoreError::Corrupt(_))) {
+                    self.damaged.insert(segment.name.id);
+                }
+                copied?;
             }
         }
-        out.end()
+        Ok(())
     }
 }
 
@@ -106,33 +125,38 @@ impl Keep<'_> {
         self.starts.get(&part).copied().unwrap_or(0)
     }
 
-    fn weigh(&self, segment: &Arc<Segment>) -> Weight {
+    fn weigh(&self, segment: &Arc<Segment>, damaged: bool) -> Weight {
         let (mut all, mut dead) = (0, 0);
         for (part, held) in segment.parts() {
             all += held.bytes;
             dead += if held.next <= self.start(part) {
                 held.bytes
             } else {
-                self.dead.get(&part).and_then(|dead| dead.bytes.get(&segment.name)).copied().unwrap_or(0)
+                self.dead.get(&part).map_or(0, |dead| dead.bytes(segment.name.id))
             };
         }
-        Weight { segment: Arc::clone(segment), all, dead }
+        Weight { segment: Arc::clone(segment), all, dead, damaged }
     }
 
     fn copy(&self, segment: &Segment, part: Part, out: &mut Output) -> Result<(), StoreError> {
-        let start = self.start(part);
-        let mut next = start;
+        let (start, dead) = (self.start(part), self.dead.get(&part));
+        let is_dead = |number| dead.is_some_and(|dead| dead.contains(segment.name.id, number));
+        let (mut next, mut number) = (0, 0);
         loop {
             let entries = segment.entries(part, |entry| entry.next <= next, 16)?;
             let Some(last) = entries.last() else { return Ok(()) };
             next = last.next;
             for entry in &entries {
+                if entry.next <= start {
+                    number += entry.count;
+                    continue;
+                }
                 for raw in codec::records(entry.base, &segment.body(part, entry)?) {
                     let raw = raw?;
-                    let dead = self.dead.get(&part).is_some_and(|dead| dead.contains(raw.offset));
-                    if raw.offset >= start && !dead {
+                    if raw.offset >= start && !is_dead(number) {
                         out.add(part, &raw)?;
                     }
+                    number += 1;
                 }
             }
         }
@@ -145,7 +169,7 @@ fn runs(weights: &[Weight], full: u64, thorough: bool) -> Vec<&[Weight]> {
     let mostly_dead = |weight: &Weight| weight.dead * 2 >= weight.all;
     let worth = |weight: &Weight| mostly_dead(weight) || weight.all < full / SMALL;
     let fits = |weight: &Weight| {
-        if thorough { weight.dead > 0 || weight.all == 0 } else { worth(weight) }
+        !weight.damaged && if thorough { weight.dead > 0 || weight.all == 0 } else { worth(weight) }
     };
     let mut runs = Vec::new();
     let mut rest = weights;

@@ -28,12 +28,9 @@ fn note() -> impl Strategy<Value = Note> {
         (0..3_u32, settings())
             .prop_map(|(id, settings)| Note::Topic(format!("t{id}"), TopicNote { id, settings })),
         (".{0,9}", any::<u64>()).prop_map(|(name, number)| Note::Group(name, number)),
-        (".{0,9}", part(), any::<u64>(), ".{0,50}").prop_map(|(group, part, offset, text)| Note::Offset(
-            group,
-            part,
-            offset,
-            text.into()
-        )),
+        (".{0,9}", part(), any::<u64>(), ".{0,50}").prop_map(|(group, part, offset, text)| {
+            Note::Offset(group, part, Mark { offset, metadata: text.into() })
+        }),
         (".{0,9}", any::<u64>()).prop_map(|(name, number)| Note::Producer(name, number)),
         (part(), any::<u64>()).prop_map(|(part, start)| Note::Start(part, start)),
         (part(), any::<u64>(), any::<i64>()).prop_map(|(part, next, time)| Note::Tip(part, next, time)),

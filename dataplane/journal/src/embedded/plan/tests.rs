@@ -5,7 +5,10 @@ use evhub_event::Record;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{notes::Tip, request::Reply},
+    super::{
+        notes::{Mark, Tip},
+        request::Reply,
+    },
     *,
 };
 
@@ -47,7 +50,7 @@ fn transact(
 ) -> (Request, Answer<Vec<Position>, TransactError>) {
     let part = |partition: &u32| (Part { topic: 1, partition: *partition }, draft());
     let commit = |generation| {
-        let offsets = vec![Noted { part: PART, offset: 5, metadata: "m".into() }];
+        let offsets = vec![Noted { part: PART, mark: Mark { offset: 5, metadata: "m".into() } }];
         Commit { group: "g".into(), generation, offsets }
     };
     let (records, offsets) = (parts.iter().map(part).collect(), generation.map(commit));
@@ -67,6 +70,33 @@ fn time_stands_still_while_the_clock_goes_back() {
     assert_eq!(spans(&plan(vec![one.0], &mut image, 300, ROOMY)), [(0, 10, 11, 500)]);
     assert_eq!(spans(&plan(vec![two.0], &mut image, 700, ROOMY)), [(0, 11, 12, 700)]);
     assert_eq!(image.tips[&1][0], Tip { start: 0, next: 12, timestamp: 700 });
+}
+
+#[test]
+fn it_is_known_how_far_the_clock_is_behind() {
+    let mut image = image();
+    for (now, behind) in [(300, 200), (500, 0), (900, 0), (0, 900)] {
+        assert_eq!(plan(vec![append(false).0], &mut image, now, ROOMY).behind, behind);
+    }
+}
+
+/// If the batch fails, nobody will have heard of it: such a group begins anew.
+#[test]
+fn groups_that_only_hear_something_are_known() {
+    let (mut image, mut groups) = (image(), Groups::default());
+    let mut join = |member| {
+        let topics = vec!["t".into()];
+        let (join, _answer) = asked(|reply| Request::Join { group: "g".into(), member, topics, reply });
+        let (now, instant) = (0, Instant::now());
+        let moment = Moment { now, instant, space: ROOMY, patience: Duration::MAX };
+        Plan::new(vec![join], &mut image, &mut groups, moment)
+    };
+    let expected = BTreeSet::from(["g".to_owned()]);
+    let first = join(1);
+    assert_eq!((first.notes.len(), first.stirred), (1, expected.clone()));
+    let second = join(2);
+    assert!(matches!(&second.said[..], [(1, Said::Revoked(partitions))] if *partitions == [0, 1]));
+    assert_eq!((second.notes.len(), second.stirred), (0, expected));
 }
 
 #[test]
@@ -98,7 +128,7 @@ fn the_reserve_is_for_those_who_may_use_it_and_only_half() {
 fn a_commit_behind_a_new_generation_is_stale_though_both_are_in_one_batch() {
     let mut image = image();
     let commit = |generation| {
-        let offsets = vec![Noted { part: PART, offset: 5, metadata: "".into() }];
+        let offsets = vec![Noted { part: PART, mark: Mark { offset: 5, metadata: "".into() } }];
         let commit = Commit { group: "g".into(), generation, offsets };
         asked(|reply| Request::Commit { commit, reply })
     };
