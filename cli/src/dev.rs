@@ -85,6 +85,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (trigger, drain) = evhub_lifecycle::channel();
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
+    let files = evhub_lifecycle::allow_open_files();
     let data = Data::of(&args)?;
     let journal = open(&args, data.path())?;
     let listeners = Listeners::bind(&args).await?;
@@ -104,7 +105,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let [http, grpc, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut parts = Parts::default();
     let (last, lasting) = evhub_lifecycle::channel();
-    listeners.serve(&hub, &drain, &lasting, &mut parts);
+    listeners.serve(files, &hub, &drain, &lasting, &mut parts);
     parts.work("the workers", workers::run(hub.clone(), drain.clone()));
     parts.work("following the folder", folder.follow(publish, drain.clone()));
     info!(%http, %grpc, %admin, %api, "listening");
@@ -307,12 +308,14 @@ impl Listeners {
     }
 
     /// Serves all four until the drain begins; the admin listener until the last thing has ended.
-    fn serve(self, hub: &Hub<Embedded>, drain: &Drain, lasting: &Drain, parts: &mut Parts) {
+    fn serve(self, files: u64, hub: &Hub<Embedded>, drain: &Drain, lasting: &Drain, parts: &mut Parts) {
+        let limits = Limits::default().within(files);
         let serve = |name, listener, router, until: &Drain| {
-            server::serve(name, listener, router, Limits::default(), hub.meters.clone(), until.clone())
+            server::serve(name, listener, router, limits, hub.meters.clone(), until.clone())
         };
         parts.listen("the listener of --http", serve("http", self.http, ingest::router(hub.clone()), drain));
-        let grpc = grpc::serve("grpc", self.grpc, hub.clone(), grpc::Limits::default(), drain.clone());
+        let limits = grpc::Limits::default().within(files);
+        let grpc = grpc::serve("grpc", self.grpc, hub.clone(), limits, drain.clone());
         parts.listen("the listener of --grpc", grpc);
         let admin = admin::router(hub.clone(), drain.clone());
         parts.listen("the listener of --admin", serve("admin", self.admin, admin, lasting));

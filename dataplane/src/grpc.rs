@@ -134,6 +134,15 @@ impl Ending {
     }
 }
 
+impl Limits {
+    /// The same for a process that may have so many files open.
+    #[must_use]
+    pub fn within(self, files: u64) -> Self {
+        let (connections, per_address) = server::within(files, self.connections, self.per_address);
+        Self { connections, per_address, ..self }
+    }
+}
+
 impl Default for Limits {
     /// Safe against slow and silent peers, and out of the way of honest ones.
     fn default() -> Self {

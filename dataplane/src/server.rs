@@ -179,6 +179,22 @@ async fn finish(name: &'static str, mut connections: JoinSet<()>, within: Durati
     }
 }
 
+impl Limits {
+    /// The same for a process that may have so many files open.
+    #[must_use]
+    pub fn within(self, files: u64) -> Self {
+        let (connections, per_address) = within(files, self.connections, self.per_address);
+        Self { connections, per_address, ..self }
+    }
+}
+
+/// Connections of one listener, and of one peer, where so many files may be open: four listeners get half of them, so that
+/// no flood of peers takes what the log and deliveries need.
+pub(crate) fn within(files: u64, connections: usize, per_address: usize) -> (usize, usize) {
+    let share = usize::try_from(files / 8).unwrap_or(usize::MAX);
+    (connections.min(share), per_address.min(share / 4 * 3))
+}
+
 impl Default for Limits {
     /// Safe against slow and silent peers, and out of the way of honest ones.
     fn default() -> Self {
@@ -196,5 +212,21 @@ impl Default for Limits {
             write: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_the_rest() {
+        let of = |files| {
+            let Limits { connections, per_address, .. } = Limits::default().within(files);
+            (connections, per_address)
+        };
+        let usual = (Limits::default().connections, Limits::default().per_address);
+        assert_eq!((of(u64::MAX), of(12_288)), (usual, usual));
+        assert_eq!((of(4_096), of(1_024)), ((512, 384), (128, 96)));
     }
 }

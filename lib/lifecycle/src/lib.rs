@@ -5,9 +5,12 @@
 //!
 //! - [`drain`]: the trigger and the watch
 //! - [`signal`]: what SIGTERM and SIGINT do
+//! - [`files`]: how many may be open
 
 pub mod drain;
+pub mod files;
 pub mod signal;
 
 pub use drain::{Drain, Trigger, channel};
+pub use files::allow_open_files;
 pub use signal::signals;
