@@ -40,6 +40,13 @@ pub fn intake(processor: &Processor, record: &Record) -> Intake {
     }
 }
 
+/// When the delay of an event ends that the log took then, unless it has ended. All in milliseconds since the Unix epoch. An
+/// event of the future was taken by a clock that was ahead, so its delay counts from now.
+pub fn due(taken: i64, delay: Duration, now: i64) -> Option<i64> {
+    let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+    Some(taken.min(now).saturating_add(delay)).filter(|due| *due > now)
+}
+
 /// Why a filter refuses a record: by the cheapest of its parts that does.
 fn refused(filter: &Filter, controls: &Controls, record: &Record) -> Option<Discard> {
     if !filter.tags.is_empty() && !controls.tags.iter().any(|tag| filter.tags.contains(tag)) {

@@ -8,7 +8,7 @@ use evhub_routing::{
     RetryOn, Route, Start, Target,
 };
 
-use super::{Intake, intake};
+use super::{Intake, due, intake};
 use crate::Discard;
 
 fn processor(filter: impl Into<Option<Filter>>, delay_key: Option<&str>) -> Processor {
@@ -139,5 +139,20 @@ fn a_delay_is_this_processors_by_its_key() {
         (None, &delays, Intake::Now),
     ] {
         assert_eq!(intake(&processor(None, key), &record("x", "{}", controls)), expected, "{key:?}");
+    }
+}
+
+#[test]
+fn a_delay_counts_from_when_the_log_took_the_event_but_from_no_later_than_now() {
+    let second = Duration::from_secs(1);
+    for (taken, delay, now, expected) in [
+        (10_000, second, 10_400, Some(11_000)),
+        (10_000, second, 11_000, None),
+        (10_000, Duration::ZERO, 10_000, None),
+        // By a clock that was years ahead.
+        (i64::MAX, second, 10_000, Some(11_000)),
+        (10_000, Duration::MAX, 10_000, Some(i64::MAX)),
+    ] {
+        assert_eq!(due(taken, delay, now), expected, "{taken} {delay:?} {now}");
     }
 }

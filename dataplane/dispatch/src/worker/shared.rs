@@ -124,8 +124,10 @@ impl<J: Journal> Shared<J> {
     pub(super) async fn widen(&self, topic: &str, size: usize) -> Result<(), Error> {
         let settings = self.settings(self.journal.partitions(topic).unwrap_or(1));
         let compacted = *topic == *self.joined.state_topic;
-        let settings =
-            TopicSettings { compacted, max_record_bytes: size.max(settings.max_record_bytes), ..settings };
+        // What is not said anew is forgotten: dead letters would be kept for good.
+        let retention = (!compacted).then_some(self.joined.policy.dead_letter_retention);
+        let max_record_bytes = size.max(settings.max_record_bytes);
+        let settings = TopicSettings { compacted, retention, max_record_bytes, ..settings };
         self.journal.ensure(topic, settings).await
     }
 

@@ -10,13 +10,13 @@ use std::{
 
 use evhub_dispatch::dead::Reason;
 use evhub_event::{Controls, Header, kafka, record::ORIGIN};
-use evhub_journal::Place;
+use evhub_journal::{Journal, Place, TopicPartition};
 use evhub_routing::{EvhubName, Protocol, RateLimit, Start};
 use serde_json::Value;
 
 use crate::{
     target::{Reply, Target},
-    world::{EVENTS, INBOX, Running, World, event, now, until, until_async},
+    world::{DEAD, EVENTS, INBOX, Running, World, event, now, until, until_async},
 };
 
 /// Answers 503 while it is down, with a wish of an hour.
@@ -131,12 +131,14 @@ async fn no_attempt_begins_later_than_the_age_allows() {
     assert_eq!(target.count(), attempts, "it was not tried again");
 }
 
-/// A topic of ours that was made when events were smaller grows; what does not fit is not tried for ever.
+/// A topic of ours that was made when events were smaller grows; what does not fit is not tried for ever. Dead letters are
+/// kept no longer for that.
 #[tokio::test]
 async fn what_is_too_large_for_a_topic_of_before_is_parked_and_buried_all_the_same() {
     let target = Target::new(|attempt| Reply::Status(if attempt.number() == 1 { 503 } else { 400 })).await;
     let mut world = World::new(&target.url, 1).await;
     world.processor.event_bytes = 1;
+    world.processor.policy.dead_letter_retention = Duration::from_millis(1);
     let mut large = event("large", None);
     large.data = Some(vec![b'x'; 400_000].into());
     world.append(EVENTS, Place::Partition(0), kafka::encode(&large)).await;
@@ -146,6 +148,12 @@ async fn what_is_too_large_for_a_topic_of_before_is_parked_and_buried_all_the_sa
     let (letter, record) = world.letters().await.remove(0);
     assert_eq!((letter.reason, letter.attempts), (Reason::NotRetryable, 2));
     assert_eq!(record.value.map(|value| value.len()), Some(400_000));
+    let (log, dead) = (&world.log.log, TopicPartition { topic: DEAD.to_owned(), partition: 0 });
+    until_async("it is gone", async || {
+        log.clean().await.expect("it is cleaned");
+        log.start(&dead).await.expect("a start") == 1
+    })
+    .await;
 }
 
 /// A partition that was added holds nothing that was published before the Processor.

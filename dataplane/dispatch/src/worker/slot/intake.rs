@@ -87,10 +87,7 @@ impl Working {
         let intake = if inbox { Intake::Now } else { wanted::intake(&out.current.processor, &stored.record) };
         let lane = shared.lane(stored.record.key.as_ref());
         let due = match intake {
-            Intake::Later(delay) => {
-                let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 4);
-                Some(stored.timestamp.saturating_add(delay)).filter(|due| *due > now())
-            }
+            Intake::Later(delay) => wanted::due(stored.timestamp, delay, now()),
             Intake::Now | Intake::Undelayed => None,
             Intake::Unwanted(why) => {
                 if self.partition.skipped(place, effects) {
