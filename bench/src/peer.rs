@@ -36,7 +36,8 @@ impl Nats {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let store = folder.path().join("store");
         let settings = format!(
-            "listen: \"{address}\"\njetstream {{ store_dir: {store:?}, sync_interval: always, max_file_store: 50G }}\n"
+            "listen: \"{address}\"\njetstream {{ store_dir: \"{}\", sync_interval: always, max_file_store: 50G }}\n",
+            store.display()
         );
         let file = folder.path().join("nats.conf");
         fs::write(&file, settings)?;

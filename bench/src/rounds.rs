@@ -37,6 +37,7 @@ impl Rounds {
     }
 
     /// Each round's figure divided by that of another kind in the same round.
+    #[must_use]
     pub fn over(&self, floor: &Self) -> Self {
         Self(self.0.iter().zip(&floor.0).map(|(ours, floor)| ours / floor).collect())
     }
