@@ -20,6 +20,7 @@ use super::{
 };
 
 const FILE: &str = "manifest";
+const NEW: &str = "manifest.new";
 const MAGIC: [u8; 8] = *b"evhubman";
 
 /// What the manifest says.
@@ -39,6 +40,15 @@ pub(super) struct Listed {
     pub(super) frames_end: u64,
 }
 
+/// Why it was not replaced.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// The old one counts.
+    Before(io::Error),
+    /// The old one or the new one does.
+    Unknown(io::Error),
+}
+
 impl Manifest {
     /// Reads it; `None` where there is none.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, StoreError> {
@@ -50,14 +60,24 @@ impl Manifest {
     }
 
     /// Replaces it. Durable when this returns.
-    pub(super) fn write(dir: &Path, sealed: &[Listed], open: u64, image: &Image) -> io::Result<()> {
-        let new = dir.join("manifest.new");
-        let mut file = File::create(&new)?;
-        file.write_all(&encode(sealed, open, image))?;
-        file.sync_all()?;
-        fs::rename(&new, dir.join(FILE))?;
-        File::open(dir)?.sync_all()
+    pub(super) fn write(dir: &Path, sealed: &[Listed], open: u64, image: &Image) -> Result<(), Unwritten> {
+        let new = dir.join(NEW);
+        let folder = prepare(dir, &new, &encode(sealed, open, image)).map_err(Unwritten::Before)?;
+        let replace = || {
+            fs::rename(&new, dir.join(FILE))?;
+            folder.sync_all()
+        };
+        replace().map_err(Unwritten::Unknown)
     }
+}
+
+/// Makes ready all that takes room or file descriptors; gives back the folder, to be synced.
+fn prepare(dir: &Path, new: &Path, bytes: &[u8]) -> io::Result<File> {
+    let folder = File::open(dir)?;
+    let mut file = File::create(new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(folder)
 }
 
 fn encode(sealed: &[Listed], open: u64, image: &Image) -> Vec<u8> {
@@ -101,4 +121,10 @@ fn list(mut rest: &[u8]) -> Option<(Vec<Listed>, u64, &[u8])> {
         sealed.push(Listed { name: Name { id, version }, frames_end: rest.try_get_u64().ok()? });
     }
     Some((sealed, open, rest))
+}
+
+impl From<Unwritten> for io::Error {
+    fn from((Unwritten::Before(error) | Unwritten::Unknown(error)): Unwritten) -> Self {
+        error
+    }
 }

@@ -74,7 +74,7 @@ fn begin(dir: &Path) -> Result<Manifest, StoreError> {
             return Err(Corrupt(format!("there are segments in {}, but no manifest", dir.display())).into());
         }
     }
-    Manifest::write(dir, &[], 1, &Image::default())?;
+    Manifest::write(dir, &[], 1, &Image::default()).map_err(io::Error::from)?;
     Ok(Manifest { open: 1, ..Manifest::default() })
 }
 

@@ -20,7 +20,7 @@ use super::{
     frame,
     groups::Groups,
     log::Log,
-    manifest::{Listed, Manifest},
+    manifest::{Listed, Manifest, Unwritten},
     notes::Image,
     plan::{Moment, Plan, Space},
     queue::{Linger, Taken},
@@ -279,7 +279,7 @@ impl Writer {
         match tidy {
             Tidy::Trim(_) => Ok(Tidied::Done),
             Tidy::Roll => self.roll(),
-            Tidy::Swap { old, new } => self.swap(&old, new),
+            Tidy::Swap { old, new } => self.swap(&old, new.as_ref()),
         }
     }
 
@@ -320,7 +320,7 @@ impl Writer {
         self.log.sealed.push(sealed);
         (self.end, self.postponed) = (HEADER, false);
         self.core.set_log(Some(self.log.clone()));
-        if let Err(error) = self.list() {
+        if let Err(error) = self.list(&self.log.sealed).map_err(io::Error::from) {
             // The files themselves say what the manifest does not say yet; a start only reads more of them.
             tracing::warn!(error = chain(&error), "the log's manifest is not up to date");
         }
@@ -334,17 +334,27 @@ impl Writer {
     }
 
     /// Puts what is left of some segments in their place.
-    fn swap(&mut self, old: &[Arc<Segment>], new: Option<Arc<Segment>>) -> io::Result<Tidied> {
-        let Some(at) = self.find(old).filter(|_| new.as_ref().is_none_or(|new| new.is_there())) else {
+    fn swap(&mut self, old: &[Arc<Segment>], new: Option<&Arc<Segment>>) -> io::Result<Tidied> {
+        let Some(at) = self.find(old).filter(|_| new.is_none_or(|new| new.is_there())) else {
             // The files were opened again since, which removed what no manifest listed.
-            new.iter().filter(|new| new.is_there()).for_each(remove);
+            new.into_iter().filter(|new| new.is_there()).for_each(remove);
             return Ok(Tidied::Refused("its files were opened again since".into()));
         };
-        let gone: Vec<_> = self.log.sealed.splice(at..at + old.len(), new).collect();
-        self.core.set_log(Some(self.log.clone()));
-        self.list()?;
-        gone.iter().for_each(remove);
-        Ok(Tidied::Done)
+        let mut sealed = self.log.sealed.clone();
+        sealed.splice(at..at + old.len(), new.cloned());
+        match self.list(&sealed) {
+            Ok(()) => {
+                self.log.sealed = sealed;
+                self.core.set_log(Some(self.log.clone()));
+                old.iter().for_each(remove);
+                Ok(Tidied::Done)
+            }
+            Err(Unwritten::Before(error)) => {
+                new.into_iter().for_each(remove);
+                Ok(Tidied::Refused(format!("cannot write the manifest: {error}")))
+            }
+            Err(Unwritten::Unknown(error)) => Err(error),
+        }
     }
 
     /// Where these segments, and not others of their names, stand one after the other.
@@ -357,10 +367,10 @@ impl Writer {
         self.log.sealed.windows(old.len()).position(same)
     }
 
-    fn list(&self) -> io::Result<()> {
+    fn list(&self, sealed: &[Arc<Segment>]) -> Result<(), Unwritten> {
         let listed =
             |segment: &Arc<Segment>| Some(Listed { name: segment.name, frames_end: segment.sealed_at()? });
-        let sealed: Vec<_> = self.log.sealed.iter().filter_map(listed).collect();
+        let sealed: Vec<_> = sealed.iter().filter_map(listed).collect();
         Manifest::write(&self.core.dir, &sealed, self.log.active.name.id, &self.image)
     }
 

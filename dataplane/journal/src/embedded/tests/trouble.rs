@@ -6,6 +6,7 @@ use super::{
     super::{
         codec::Draft,
         frame::Chunks,
+        manifest::Manifest,
         segment::{Name, Segment},
     },
     *,
@@ -281,6 +282,36 @@ async fn a_segment_does_not_grow_without_bounds() {
     healed(&log, "healed").await;
     assert_eq!(values(&log).await.len(), accepted + 1);
     assert!(!sealed(&log).is_empty(), "it goes on in the next one");
+}
+
+/// Nor does a manifest that cannot be written stop anybody: what it does not say, the segments say.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_new_manifest_the_old_one_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(dir.path())).unwrap();
+    log.ensure("t", settings()).await.unwrap();
+    let in_the_way = log.core().dir.join("manifest.new");
+    fs::create_dir(&in_the_way).unwrap();
+    for value in ["a", "b"] {
+        append(&log, value).await.unwrap();
+        tidy(&log, request::Tidy::Roll).await.unwrap();
+    }
+    let old = sealed(&log).remove(0);
+    let new = copied(&log, &old);
+    let swapped =
+        tidy(&log, request::Tidy::Swap { old: vec![Arc::clone(&old)], new: Some(Arc::clone(&new)) }).await;
+    assert!(matches!(swapped, Err(Error::Unavailable(_))), "{swapped:?}");
+    assert!(old.path.exists() && !new.path.exists());
+    append(&log, "c").await.expect("nobody is stopped");
+    assert_eq!(values(&log).await, ["a", "b", "c"].map(record));
+    reopened(&log).await;
+    assert_eq!(sealed(&log).len(), 2);
+    // The next one that can be written says it all.
+    fs::remove_dir(in_the_way).unwrap();
+    tidy(&log, request::Tidy::Roll).await.unwrap();
+    assert_eq!(Manifest::read(&log.core().dir).unwrap().unwrap().sealed.len(), 3);
+    drop(log);
+    assert_eq!(opened(dir.path()).unwrap(), ["a", "b", "c", "healed"].map(record));
 }
 
 /// Opening the files again opens only what is not open already.
