@@ -233,6 +233,25 @@ impl Answer {
         }
     }
 
+    /// Whether the target was asked. Where it was not, there was no attempt.
+    pub const fn was_asked(&self) -> bool {
+        !matches!(self, Self::TooOld | Self::Poison(..))
+    }
+
+    /// What was said, by whomever.
+    pub fn said_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Status { text, .. }
+            | Self::Grpc { text, .. }
+            | Self::Deferred { text, .. }
+            | Self::Refused { text, .. }
+            | Self::Rejected(text)
+            | Self::TimedOut(text)
+            | Self::Failed(text) => Some(text),
+            Self::Accepted | Self::Cancelled | Self::TooOld | Self::Poison(..) => None,
+        }
+    }
+
     /// Whether it says *too much* rather than *no*.
     fn is_throttle(&self) -> bool {
         match self {
@@ -247,8 +266,8 @@ impl Answer {
         match self {
             Self::Status { status: 429 | 503, .. } | Self::TimedOut(_) => Signal::Overloaded,
             Self::Grpc { code, .. } if OVERLOAD.contains(&code.number()) => Signal::Overloaded,
+            Self::Status { status: 200..=299, .. } | Self::Accepted => Signal::Delivered(took),
             Self::Status { .. }
-            | Self::Accepted
             | Self::Grpc { .. }
             | Self::Deferred { .. }
             | Self::Rejected(_)

@@ -14,6 +14,8 @@ pub struct Progress {
     pub suspended: AtomicBool,
     /// The target's breaker is not closed: it is spoken to little or not at all.
     pub breaker_open: AtomicBool,
+    /// As much is parked as may be, or a little less again: until some of it is resolved, nothing new is read.
+    pub full: AtomicBool,
     /// Gauge: attempts under way.
     pub in_flight: AtomicU64,
     /// Gauge: deliveries parked.
@@ -69,12 +71,21 @@ pub enum Discard {
     Exhausted,
     /// The target cancelled it.
     Cancelled,
+    /// It was redriven for a Processor that had this one's name before it.
+    Predecessor,
 }
 
 impl Discard {
     /// All there are, in the order of their values.
-    pub const ALL: [Self; 6] =
-        [Self::Tags, Self::Type, Self::Expression, Self::Unclear, Self::Exhausted, Self::Cancelled];
+    pub const ALL: [Self; 7] = [
+        Self::Tags,
+        Self::Type,
+        Self::Expression,
+        Self::Unclear,
+        Self::Exhausted,
+        Self::Cancelled,
+        Self::Predecessor,
+    ];
 
     /// The stable word for it.
     pub const fn word(self) -> &'static str {
@@ -85,6 +96,7 @@ impl Discard {
             Self::Unclear => "unclear",
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
+            Self::Predecessor => "predecessor",
         }
     }
 }
@@ -104,7 +116,7 @@ impl Progress {
     pub fn left(&self) {
         self.listening.store(false, Relaxed);
         self.generation.store(0, Relaxed);
-        for flag in [&self.suspended, &self.breaker_open] {
+        for flag in [&self.suspended, &self.breaker_open, &self.full] {
             flag.store(false, Relaxed);
         }
         for gauge in [&self.in_flight, &self.parked, &self.parked_bytes, &self.concurrency, &self.unresolved]

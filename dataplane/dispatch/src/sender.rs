@@ -68,7 +68,8 @@ pub struct Delivery<'a> {
 pub struct Reply {
     /// The answer.
     pub answer: Answer,
-    /// What the target wants back with the next attempt.
+    /// What the target wants back with the next attempt, where it said so: nothing, if it is empty. Without a word of it,
+    /// what it said before holds.
     pub pass_back: Option<Bytes>,
 }
 
@@ -106,7 +107,7 @@ struct Deadline {
 impl Senders {
     /// A sender to a target.
     pub fn to(&self, target: &Target) -> Sender {
-        let endpoint = self.endpoints.of(&target.url.to_string(), std::time::Instant::now());
+        let endpoint = self.endpoints.of(target, std::time::Instant::now());
         let way = match target.protocol {
             Protocol::EvHubGrpc => connect::client(target, &self.roots).map(Way::Grpc),
             Protocol::Stream => connect::client(target, &self.roots)
@@ -129,16 +130,25 @@ impl Sender {
     /// byte that is read.
     pub async fn attempt(&self, target: &Target, delivery: &Delivery<'_>, timeout: Duration) -> Reply {
         let deadline = Deadline { timeout, at: Instant::now() + timeout };
-        match &self.way {
+        let mut reply = match &self.way {
             Way::Http(client) => http::attempt(client, target, delivery, deadline).await,
             Way::Grpc(client) => grpc::attempt(client, target, delivery, deadline).await,
-            Way::Stream(stream) => stream.attempt(delivery, deadline).await.into(),
+            Way::Stream(stream) => stream.attempt(delivery, deadline, target.timeout).await.into(),
             Way::Barred(why) => Answer::Failed(why.clone()).into(),
+        };
+        if let Some(said) = reply.answer.said_mut() {
+            *said = text::without(said, &target.headers);
         }
+        reply
     }
 }
 
 impl Deadline {
+    /// When what it ends began.
+    fn began(self) -> Instant {
+        self.at - self.timeout
+    }
+
     /// Waits for something as long as there is time.
     async fn until<T>(self, doing: impl Future<Output = T>) -> Result<T, Answer> {
         let timeout = self.timeout;

@@ -37,6 +37,9 @@ const GAUGES: &[Figure] = &[
     ("processor_breaker_open", "Whether its target is down and only probed", |p| {
         Some(i64::from(p.progress.breaker_open.load(Relaxed)))
     }),
+    ("processor_full", "Whether as much is parked as may be, so that nothing new is read", |p| {
+        Some(i64::from(p.progress.full.load(Relaxed)))
+    }),
     ("processor_concurrency", "How many attempts may be under way, as the target bears", |p| {
         gauge(&p.progress.concurrency)
     }),

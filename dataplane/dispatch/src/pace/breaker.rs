@@ -16,6 +16,8 @@ const CALLS: u32 = 20;
 const OPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 /// How many probes there are at once: after so many that succeeded the next number, after the last all calls.
 const PROBES: [u32; 3] = [1, 2, 4];
+/// How long a round's probes are for whoever has what the round wants.
+const YOUNG: Duration = Duration::from_secs(1);
 /// When to ask again while all probes are under way.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -51,6 +53,8 @@ pub struct Breaker {
     /// How long it stays open the next time.
     wait: Duration,
     round: u64,
+    /// When the round began.
+    began: Instant,
     start: Instant,
     /// Calls and failures by the second since `start`.
     slots: [(u64, u32, u32); WINDOW],
@@ -71,7 +75,14 @@ enum State {
 impl Breaker {
     /// A closed one.
     pub const fn new(now: Instant) -> Self {
-        Self { state: State::Closed, wait: OPEN.0, round: 0, start: now, slots: [(0, 0, 0); WINDOW] }
+        Self {
+            state: State::Closed,
+            wait: OPEN.0,
+            round: 0,
+            began: now,
+            start: now,
+            slots: [(0, 0, 0); WINDOW],
+        }
     }
 
     /// Whether calls go ahead as usual.
@@ -88,10 +99,16 @@ impl Breaker {
         }
     }
 
+    /// Whether the round of probes began just now.
+    pub fn is_young(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) < YOUNG
+    }
+
     /// Whether another call may be made.
     pub fn admit(&mut self, now: Instant) -> Admission {
         if matches!(self.state, State::Open(until) if until <= now) {
             self.round += 1;
+            self.began = now;
             self.state = State::Probing { flying: 0, passed: 0, step: 0 };
         }
         match &mut self.state {

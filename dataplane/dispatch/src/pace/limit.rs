@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 /// What an attempt said about the target's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// It was answered after this long.
+    /// The event was delivered after this long.
+    Delivered(Duration),
+    /// It was answered otherwise, after this long: how long a refusal takes says nothing of how long the work does.
     Answered(Duration),
     /// It asked for less: 429, 503, or no answer in time.
     Overloaded,
@@ -23,24 +25,42 @@ const SLOWER: u32 = 4;
 const NOTICEABLE: Duration = Duration::from_millis(250);
 /// The fewest answers that make a round: of fewer, half says little.
 const ROUND: u32 = 8;
+/// What is usual moves by this part of itself with each delivery, up as well as down, so that it comes to lie where half of
+/// them are quicker: neither the quickest few nor the slowest are what a target is like. To double takes hundreds.
+const STEP: u32 = 256;
+/// With no more than the first part of what was under way, a target that is overloaded answers within the second part of the
+/// time: what waits in a line waits half as long in half of it.
+const RELIEF: ((u32, u32), (u32, u32)) = ((5, 8), (3, 4));
 
 /// How many attempts may be under way at once.
 #[derive(Clone, Debug)]
 pub struct Limit {
     most: u32,
     now: u32,
-    /// How long answers usually take.
+    /// How long deliveries usually take.
     usual: Option<Duration>,
-    answers: u32,
-    overloads: u32,
+    round: Round,
+    /// For which number, and for answers of which duration, it was halved last because they were slow.
+    halved: Option<(u32, Duration)>,
     /// What began before this was sent under another limit, and says nothing about this one.
     since: Option<Instant>,
 }
 
+/// What the answers of a round said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    answers: u32,
+    refusals: u32,
+    slow: u32,
+    /// Those of whom it is known how long they took, and how long together.
+    timed: u32,
+    took: Duration,
+}
+
 impl Limit {
     /// Begins with as many as the Processor's author allows.
-    pub const fn new(most: u32) -> Self {
-        Self { most, now: most, usual: None, answers: 0, overloads: 0, since: None }
+    pub fn new(most: u32) -> Self {
+        Self { most, now: most, usual: None, round: Round::default(), halved: None, since: None }
     }
 
     /// Says that nothing counts that began before an instant.
@@ -52,8 +72,8 @@ impl Limit {
     /// Another number is the most. What the target bore stays in force below it.
     pub fn allow(&mut self, most: u32) {
         let full = self.now == self.most;
-        self.now = if full { most } else { self.now.clamp((most / 16).max(1), most) };
         self.most = most;
+        self.now = if full { most } else { self.now.clamp(self.least(), most) };
     }
 
     /// How many attempts may be under way now.
@@ -63,42 +83,74 @@ impl Limit {
 
     /// An attempt that began at one instant ended at another.
     pub fn ended(&mut self, began: Instant, now: Instant, signal: Signal) {
-        let overloaded = match signal {
-            Signal::Nothing => return,
-            Signal::Overloaded => true,
-            Signal::Answered(took) => self.is_slow(took),
-        };
-        if self.since.is_some_and(|since| began < since) {
+        if signal == Signal::Nothing || self.since.is_some_and(|since| began < since) {
             return;
         }
-        self.answers += 1;
-        self.overloads += u32::from(overloaded);
-        if self.answers >= self.now.max(ROUND) {
+        self.round.answers += 1;
+        match signal {
+            Signal::Nothing => {}
+            Signal::Overloaded => self.round.refusals += 1,
+            Signal::Delivered(took) => {
+                self.note(took);
+                self.learn(took);
+            }
+            Signal::Answered(took) => self.note(took),
+        }
+        if self.round.answers >= self.now.max(ROUND) {
             self.adjust(now);
         }
     }
 
     fn adjust(&mut self, now: Instant) {
-        if self.overloads > self.answers / 2 {
-            self.now = (self.now / 2).max(self.most / 16).max(1);
-            self.since = Some(now);
-        } else {
+        let round = std::mem::take(&mut self.round);
+        if round.refusals + round.slow <= round.answers / 2 {
             self.now = (self.now + 1).min(self.most);
+            return;
         }
-        (self.answers, self.overloads) = (0, 0);
+        if round.refusals <= round.answers / 2 {
+            let took = round.took / round.timed.max(1);
+            if self.is_no_relief(took) {
+                // It is not for us that it is slow. So that is what it is like.
+                self.usual = Some(took);
+                self.halved = None;
+                return;
+            }
+            self.halved = Some((self.now, took));
+        }
+        self.now = (self.now / 2).max(self.least());
+        self.since = Some(now);
     }
 
-    /// Holds one answer against what is usual, which falls at once and rises slowly: a target that has become slow
-    /// stays slow for about a thousand answers before that is what it is like.
-    fn is_slow(&mut self, took: Duration) -> bool {
-        let usual = self.usual.get_or_insert(took);
-        if took <= *usual {
-            *usual -= usual.saturating_sub(took) / 8;
-            return false;
+    /// Whether answers take as long as they did when so many more were under way that, were it for them, they would not. With
+    /// the least of all that cannot be told, and what must not be is to stay there for ever.
+    fn is_no_relief(&self, took: Duration) -> bool {
+        let (less, quicker) = RELIEF;
+        let compared = self.halved.filter(|(width, _)| self.now * less.1 <= width * less.0);
+        compared.is_some_and(|(_, before)| took * quicker.1 > before * quicker.0) || self.now <= self.least()
+    }
+
+    fn least(&self) -> u32 {
+        (self.most / 16).max(1)
+    }
+
+    /// Holds one answer against what is usual.
+    fn note(&mut self, took: Duration) {
+        let slow = self.usual.is_some_and(|usual| took > usual * SLOWER && took > usual + NOTICEABLE);
+        self.round.slow += u32::from(slow);
+        self.round.timed += 1;
+        self.round.took += took;
+    }
+
+    /// What is usual is learned while as many are under way as may be. A target that was found slow stays so until it has
+    /// recovered, or until it turns out that sending less makes it no quicker.
+    fn learn(&mut self, took: Duration) {
+        let usual = *self.usual.get_or_insert(took);
+        if self.now < self.most {
+            return;
         }
-        let slow = took > *usual * SLOWER && took > *usual + NOTICEABLE;
-        *usual += took.saturating_sub(*usual) / 1024;
-        slow
+        let step = (usual / STEP).max(Duration::from_micros(1));
+        self.usual =
+            Some(if took > usual { took.min(usual + step) } else { took.max(usual.saturating_sub(step)) });
     }
 }
 
@@ -110,7 +162,7 @@ mod tests {
 
     use super::{Limit, ROUND, Signal};
 
-    const QUICK: Signal = Signal::Answered(Duration::from_millis(5));
+    const QUICK: Signal = Signal::Delivered(Duration::from_millis(5));
 
     /// Ends so many attempts, each begun when the one before had ended.
     fn after(limit: &mut Limit, from: Instant, count: u32, signal: Signal) -> Instant {
@@ -149,17 +201,72 @@ mod tests {
         let mut limit = Limit::new(64);
         let mut now = after(&mut limit, Instant::now(), 100, QUICK);
         for _ in 0..1000 {
-            now = after(&mut limit, now, 1, Signal::Answered(Duration::from_millis(fastrand::u64(0..100))));
+            now = after(&mut limit, now, 1, Signal::Delivered(Duration::from_millis(fastrand::u64(0..100))));
         }
         assert_eq!(limit.allowed(), 64);
-        after(&mut limit, now, 64, Signal::Answered(Duration::from_secs(2)));
+        after(&mut limit, now, 64, Signal::Delivered(Duration::from_secs(2)));
         assert_eq!(limit.allowed(), 32);
+    }
+
+    fn millis(millis: u64) -> Signal {
+        Signal::Delivered(Duration::from_millis(millis))
+    }
+
+    /// Some answers from a cache, the others from a database: neither kind is the target's trouble.
+    #[test]
+    fn a_target_with_two_kinds_of_answers_is_not_overloaded() {
+        for quick in [3, 20, 45, 50, 55, 80, 97] {
+            let mut limit = Limit::new(64);
+            let (mut now, mut allowed, mut random) = (Instant::now(), 0, fastrand::Rng::with_seed(quick));
+            for _ in 0..20_000 {
+                let took = if random.u64(0..100) < quick { random.u64(1..20) } else { random.u64(400..2000) };
+                now = after(&mut limit, now, 1, millis(took));
+                allowed += u64::from(limit.allowed());
+            }
+            assert!(allowed / 20_000 > 40, "{quick} % are quick: {} of 64", allowed / 20_000);
+        }
+    }
+
+    #[test]
+    fn quick_refusals_teach_nothing() {
+        let mut limit = Limit::new(64);
+        let mut now = Instant::now();
+        for n in 0..20_000 {
+            let refused = Signal::Answered(Duration::from_millis(2));
+            now = after(&mut limit, now, 1, if n % 3 == 0 { millis(1000) } else { refused });
+        }
+        assert_eq!(limit.allowed(), 64);
+        after(&mut limit, now, 64, millis(1500));
+        assert_eq!(limit.allowed(), 64, "no slower than usual");
+    }
+
+    /// Whatever it is that takes its time, it is not what we send.
+    #[test]
+    fn slowness_that_stays_when_less_is_sent_is_what_the_target_is_like() {
+        let mut limit = Limit::new(64);
+        let now = after(&mut limit, Instant::now(), 5000, QUICK);
+        after(&mut limit, now, 3000, millis(2000));
+        assert_eq!(limit.allowed(), 64);
+    }
+
+    /// One worker behind a queue: it answers as fast as it can, and the longer the queue the later.
+    #[test]
+    fn a_queue_at_the_target_is_kept_short() {
+        let mut limit = Limit::new(64);
+        let (mut now, mut queued) = (after(&mut limit, Instant::now(), 1000, millis(20)), 0);
+        for _ in 0..20_000 {
+            let took = Duration::from_millis(20) * limit.allowed();
+            limit.ended(now, now + took, Signal::Delivered(took));
+            now += Duration::from_millis(20);
+            queued += limit.allowed();
+        }
+        assert!(queued / 20_000 < 32, "{} of 64", queued / 20_000);
     }
 
     #[test]
     fn a_target_that_is_slow_by_nature_is_not_overloaded() {
         let mut limit = Limit::new(64);
-        after(&mut limit, Instant::now(), 1000, Signal::Answered(Duration::from_secs(3)));
+        after(&mut limit, Instant::now(), 1000, Signal::Delivered(Duration::from_secs(3)));
         assert_eq!(limit.allowed(), 64);
     }
 
@@ -186,7 +293,7 @@ mod tests {
                     0 => Signal::Overloaded,
                     1 => QUICK,
                     2 => Signal::Nothing,
-                    _ => Signal::Answered(Duration::from_secs(4)),
+                    _ => Signal::Delivered(Duration::from_secs(4)),
                 };
                 now = after(&mut limit, now, 1, signal);
                 prop_assert!(limit.allowed() >= (most / 16).max(1) && limit.allowed() <= most);

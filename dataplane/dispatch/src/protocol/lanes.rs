@@ -212,6 +212,16 @@ impl<L: Clone + Ord> Lanes<L> {
         self.queues.get(lane).map_or(0, |queue| queue.places.len().saturating_sub(queue.logged))
     }
 
+    /// The lanes whose first delivery is parked until an instant, while others wait behind it.
+    pub(super) fn held(&self) -> Vec<L> {
+        let rests = |place: &Place| self.items.get(place).is_some_and(|item| item.stage == Stage::Resting);
+        let held = self
+            .queues
+            .iter()
+            .filter(|(_, queue)| queue.logged > 0 && queue.places.front().is_some_and(rests));
+        held.map(|(lane, _)| lane.clone()).collect()
+    }
+
     /// The deliveries of a lane, first to last.
     pub(super) fn of(&self, lane: &L) -> impl Iterator<Item = (Place, &Item<L>)> {
         let places = self.queues.get(lane).into_iter().flat_map(|queue| &queue.places);

@@ -74,6 +74,8 @@ pub enum Verdict {
     Delivered,
     /// It will be attempted again.
     Retry,
+    /// It will be as well, and there was none: the target was not asked.
+    Hold,
     /// It will not, and becomes a dead letter.
     Dead,
     /// It will not, and nothing is left of it.
@@ -217,9 +219,15 @@ impl<L: Clone + Ord> Partition<L> {
         self.rules.max_parked_in_lane = most;
     }
 
-    /// While sparing, nothing is parked behind others: what waits stays in its source.
-    pub fn spare(&mut self, sparing: bool) {
-        self.sparing = sparing;
+    /// While sparing, nothing is parked behind others for as long as half of the room is free: what waits stays in its
+    /// source. Afterwards what waits behind parked heads is parked, as it would have been when it came.
+    pub fn spare(&mut self, sparing: bool, effects: &mut Vec<Effect>) {
+        let was = std::mem::replace(&mut self.sparing, sparing);
+        if was && !sparing {
+            for lane in self.lanes.held() {
+                self.park_followers(Some(&lane), effects);
+            }
+        }
     }
 
     /// Starts no more attempts and takes no more records.

@@ -593,3 +593,34 @@ fn an_entry_leaves_only_at_a_commit_after_its_tombstone() {
     listing.committed();
     assert_eq!(listing.len(), 0);
 }
+
+// === sparing ===
+
+/// Receives so many more of a lane; returns how many of them are parked at once.
+fn parked_of(partition: &mut Partition<u8>, lane: u8, offsets: std::ops::Range<u64>) -> usize {
+    let mut effects = Vec::new();
+    for n in offsets {
+        assert!(partition.received(Place { source: 0, offset: 1_000_000 + n }, Some(lane), &mut effects));
+    }
+    effects.len()
+}
+
+#[test]
+fn what_waits_behind_parked_heads_is_parked_when_nothing_is_spared_any_more_or_room_is_short() {
+    let mut partition = full(0);
+    let mut effects = Vec::new();
+    assert_eq!(parked_of(&mut partition, 0, 0..1) + parked_of(&mut partition, 1, 1..2), 0, "two heads");
+    partition.spare(true, &mut effects);
+    let head = partition.start().expect("it is ready").place;
+    partition.ended(head, Verdict::Retry, &mut effects);
+    partition.parked(head, 7, &mut effects);
+    assert_eq!(parked_of(&mut partition, 0, 2..256), 0, "half of the room is for what waits");
+    assert_eq!(parked_of(&mut partition, 0, 256..300), 43, "the rest is not");
+    effects.clear();
+    partition.spare(false, &mut effects);
+    let parked = effects.iter().filter(|effect| matches!(effect, Effect::Park { kind: Kind::Behind, .. }));
+    assert_eq!((parked.count(), effects.len()), (255, 255));
+    effects.clear();
+    partition.spare(false, &mut effects);
+    assert!(effects.is_empty(), "once");
+}

@@ -110,15 +110,18 @@ pub fn understand_message(answer: DispatchRsp) -> Reply {
         CANCEL => Answer::Cancelled,
         code => Answer::Refused { code, text: printable(ret.msg.as_bytes()) },
     };
-    Reply { answer, pass_back: given_back(&pass_back) }
+    Reply { answer, pass_back: Some(given_back(&pass_back)) }
 }
 
-/// What an answer in JSON means: a code in its body counts, whatever the status; without one the status does.
+/// What an answer in JSON means: a code in its body counts, whatever the status; without one the status does. One that has
+/// none of EvHub's words may be another's, who knows nothing of what was given back.
 pub fn understand(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Reply {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let pass_back = field(&value, "pass_back").or_else(|| field(&value, "passBack")).and_then(Value::as_str);
-    let pass_back = pass_back.and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
+    let pass_back = field(&value, "pass_back").or_else(|| field(&value, "passBack"));
+    let given =
+        pass_back.and_then(Value::as_str).and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
     let ret = field(&value, "ret").unwrap_or(&Value::Null);
+    let is_evhubs = ret.is_object() || pass_back.is_some();
     let code = field(ret, "code").and_then(number).unwrap_or(0);
     let said = field(ret, "msg").and_then(Value::as_str).unwrap_or_default();
     let answer = match code {
@@ -129,13 +132,12 @@ pub fn understand(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Re
         _ if status >= 300 => Answer::Status { status, text: printable(said.as_bytes()), retry_after },
         code => Answer::Refused { code, text: printable(said.as_bytes()) },
     };
-    Reply { answer, pass_back: given_back(&pass_back) }
+    Reply { answer, pass_back: is_evhubs.then(|| given_back(&given)) }
 }
 
 /// As much of what a target gave back as it gets again.
-fn given_back(bytes: &[u8]) -> Option<Bytes> {
-    let kept = &bytes[..bytes.len().min(PASS_BACK)];
-    (!kept.is_empty()).then(|| Bytes::copy_from_slice(kept))
+fn given_back(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&bytes[..bytes.len().min(PASS_BACK)])
 }
 
 /// A member of an object, by a name in any case: Go reads so, and so its servers may write.

@@ -100,7 +100,7 @@ pub(super) fn content(protocol: Protocol, delivery: &Delivery<'_>) -> (HeaderMap
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     read_retry_after(value, jiff::Timestamp::now().as_millisecond())
 }

@@ -2,8 +2,8 @@
 //!
 //! A stream is opened by the first delivery, and again by the next one when it broke. What was in flight on it then has
 //! failed, as if a connection had; the target may have done its work and will see those events again. A delivery that is
-//! not acknowledged in time leaves its stream; when that acknowledged nothing else meanwhile either, the next deliveries
-//! get a stream of their own, while those in flight keep the one they have.
+//! not acknowledged in time leaves its stream; when that acknowledged nothing at all for as long as the target has for one,
+//! the next deliveries get a stream of their own, while those in flight keep the one they have.
 
 use std::{
     collections::HashMap,
@@ -13,11 +13,13 @@ use std::{
 
 use evhub_proto::dispatch::{self as proto, ack::Result as Word, receiver_client::ReceiverClient};
 use evhub_routing::Target;
+use evhub_telemetry::Context;
 use futures_util::stream::unfold;
 use http::Uri;
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
+    time::Instant,
 };
 use tonic::{Extensions, Request, body::Body, metadata::MetadataMap};
 
@@ -51,7 +53,8 @@ struct Call {
 struct Waiting {
     latest: u64,
     by_sequence: HashMap<u64, oneshot::Sender<proto::Ack>>,
-    acknowledged: u64,
+    /// Since when nothing was acknowledged although something was there to be.
+    silent_since: Option<Instant>,
     /// Why no more acks will come.
     broken: Option<String>,
 }
@@ -61,7 +64,6 @@ struct Place<'a> {
     stream: &'a Stream,
     call: Arc<Call>,
     sequence: u64,
-    acknowledged: u64,
 }
 
 impl Stream {
@@ -70,8 +72,14 @@ impl Stream {
         Self { client, origin: target.url.clone(), metadata, current: Mutex::default() }
     }
 
-    pub(super) async fn attempt(&self, delivery: &Delivery<'_>, deadline: Deadline) -> Answer {
-        let (place, acknowledged) = match self.wait_in_line() {
+    /// Makes an attempt that may take less time than the target has for each, because its event's publisher said so.
+    pub(super) async fn attempt(
+        &self,
+        delivery: &Delivery<'_>,
+        deadline: Deadline,
+        patience: Duration,
+    ) -> Answer {
+        let (place, acknowledged) = match self.wait_in_line(deadline.began()) {
             Ok(place) => place,
             Err(why) => return Answer::Failed(why),
         };
@@ -85,14 +93,14 @@ impl Stream {
             Ok(Ok(ack)) => understand(&ack),
             Ok(Err(_)) => Answer::Failed(place.call.lock().broken.clone().unwrap_or_default()),
             Err(late) => {
-                place.mistrust();
+                place.mistrust(patience);
                 late
             }
         }
     }
 
     /// A place on the stream that there is, or else on a new one.
-    fn wait_in_line(&self) -> Result<(Place<'_>, oneshot::Receiver<proto::Ack>), String> {
+    fn wait_in_line(&self, now: Instant) -> Result<(Place<'_>, oneshot::Receiver<proto::Ack>), String> {
         let mut current = self.lock();
         let whole = current.take().filter(|call| call.lock().broken.is_none());
         let call = whole.unwrap_or_else(|| Arc::new(self.open()));
@@ -104,10 +112,11 @@ impl Stream {
             return Err(why.clone());
         }
         waiting.latest += 1;
-        let (sequence, acknowledged) = (waiting.latest, waiting.acknowledged);
+        waiting.silent_since.get_or_insert(now);
+        let sequence = waiting.latest;
         waiting.by_sequence.insert(sequence, sender);
         drop(waiting);
-        Ok((Place { stream: self, call, sequence, acknowledged }, receiver))
+        Ok((Place { stream: self, call, sequence }, receiver))
     }
 
     fn open(&self) -> Call {
@@ -137,8 +146,10 @@ async fn take_acks(
         let mut acks = client.deliver(request).await?.into_inner();
         while let Some(ack) = acks.message().await? {
             let mut waiting = lock();
-            if let Some(waiter) = waiting.by_sequence.remove(&ack.sequence) {
-                waiting.acknowledged += 1;
+            let waiter = waiting.by_sequence.remove(&ack.sequence);
+            // One that comes too late is a sign of life as well.
+            waiting.silent_since = (!waiting.by_sequence.is_empty()).then(Instant::now);
+            if let Some(waiter) = waiter {
                 // It may have just run out of time.
                 let _ = waiter.send(ack);
             }
@@ -156,6 +167,8 @@ async fn take_acks(
 
 fn message(sequence: u64, delivery: &Delivery<'_>) -> proto::Delivery {
     let identity = &delivery.identity;
+    let traceparent = delivery.trace.map(Context::traceparent);
+    let tracestate = delivery.trace.and_then(Context::tracestate);
     proto::Delivery {
         sequence,
         delivery: identity.delivery.clone(),
@@ -166,6 +179,8 @@ fn message(sequence: u64, delivery: &Delivery<'_>) -> proto::Delivery {
         event: Some(cloudevent::encode(delivery.event)),
         due: None,
         occurrence: 0,
+        traceparent: traceparent.unwrap_or_default(),
+        tracestate: tracestate.unwrap_or_default(),
     }
 }
 
@@ -202,9 +217,9 @@ impl Drop for Call {
 // === impl Place ===
 
 impl Place<'_> {
-    /// There was no ack in time. A stream that had none for anybody meanwhile gets nothing new.
-    fn mistrust(&self) {
-        let silent = self.call.lock().acknowledged == self.acknowledged;
+    /// There was no ack in time. A stream that had none for anybody for that long gets nothing new.
+    fn mistrust(&self, patience: Duration) {
+        let silent = self.call.lock().silent_since.is_some_and(|since| since.elapsed() >= patience);
         let mut current = self.stream.lock();
         if silent && current.as_ref().is_some_and(|call| Arc::ptr_eq(call, &self.call)) {
             *current = None;

@@ -307,6 +307,7 @@ impl<J: Journal> Member<J> {
         progress.parked.store(self.out.parked.0, Relaxed);
         progress.parked_bytes.store(self.out.parked.1, Relaxed);
         progress.concurrency.store(self.out.gate.width(), Relaxed);
+        self.out.tell_fullness();
     }
 }
 

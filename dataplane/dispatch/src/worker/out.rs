@@ -10,7 +10,7 @@ use std::{
 use evhub_journal::Journal;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{current::Current, gate::Gate, shared::Shared, task::Done};
 use crate::{dead::Reason, protocol::Place};
@@ -60,6 +60,23 @@ impl<J: Journal> Out<J> {
     pub(super) fn is_full(&self) -> bool {
         let policy = self.current.policy();
         self.parked.0 >= u64::from(policy.max_parked) || self.parked.1 >= policy.max_parked_bytes
+    }
+
+    /// Says when so much is parked that nothing new is read, and when that is over: not before an eighth of the room is free,
+    /// because at the brim it comes and goes with each event.
+    pub(super) fn tell_fullness(&self) {
+        let (policy, progress) = (self.current.policy(), &self.shared.progress);
+        let (most, most_bytes) = (u64::from(policy.max_parked), policy.max_parked_bytes);
+        let roomy = self.parked.0 <= most / 8 * 7 && self.parked.1 <= most_bytes / 8 * 7;
+        let (processor, parked, bytes) = (&self.shared.name, self.parked.0, self.parked.1);
+        if self.is_full() && !progress.full.swap(true, Relaxed) {
+            warn!(
+                %processor, parked, bytes, most, most_bytes,
+                "as many events wait for another attempt or for their delay as may; no more are read until some have ended"
+            );
+        } else if roomy && progress.full.swap(false, Relaxed) {
+            info!(%processor, parked, bytes, "there is room for parked events again");
+        }
     }
 
     pub(super) fn suspend(&mut self, reason: Reason) {

@@ -78,9 +78,8 @@ pub(super) async fn attempt<J: Journal>(
         None if is_too_old(&current, &payload) => Answer::TooOld.into(),
         None => send(&shared, &current, (epoch, start.attempt), &topic, &payload).await,
     };
-    // A target that answered without one wants none; one that could not be asked says nothing.
-    if reply.pass_back.is_some() || matches!(reply.answer, Answer::Refused { .. } | Answer::Status { .. }) {
-        payload.pass_back = reply.pass_back;
+    if let Some(given) = reply.pass_back {
+        payload.pass_back = Some(given).filter(|given| !given.is_empty());
     }
     Attempted { start, payload, answer: reply.answer, began, permit }
 }

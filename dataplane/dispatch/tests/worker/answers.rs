@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use evhub_dispatch::dead::{DeadLetter, Reason};
+use http::{HeaderName, HeaderValue};
 
 use crate::{
     target::{Reply, Target},
@@ -135,4 +136,28 @@ async fn what_need_not_be_repeated_is_not() {
         assert_eq!(target.count(), 1);
     }
     assert_eq!(elsewhere.count(), 0);
+}
+
+/// A target, or a proxy before it, may answer with the very request that it got.
+#[tokio::test]
+async fn what_goes_with_every_attempt_is_not_kept_when_it_comes_back() {
+    let target = Target::new(|attempt| {
+        let echo: Vec<String> =
+            attempt.headers.iter().map(|(name, value)| format!("{name} is {value} here")).collect();
+        Reply::Text(400, echo.join("; ").into_bytes())
+    })
+    .await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.target.headers =
+        [("x-team", "aGVsbG8gd29ybGQ"), ("authorization", "Custom s3cr3t/value")]
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into();
+    let running = world.start();
+    world.publish("e", None).await;
+    until_async("there is a dead letter", async || !world.letters().await.is_empty()).await;
+    running.stop().await;
+    let (letter, _) = world.letters().await.remove(0);
+    let text = &letter.causes[0].text;
+    assert!(text.contains("x-team is … here") && text.contains("authorization is … here"), "{text}");
+    assert!(!text.contains("aGVsbG8") && !text.contains("s3cr3t"), "{text}");
 }

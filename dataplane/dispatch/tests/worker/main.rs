@@ -23,6 +23,7 @@ mod ownership;
 mod poison;
 mod policy;
 mod protocols;
+mod proxies;
 mod start;
 mod tls;
 mod trace;

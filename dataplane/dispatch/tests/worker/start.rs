@@ -116,6 +116,20 @@ async fn what_was_redriven_for_a_predecessor_of_the_same_name_is_left_alone() {
     assert_eq!(world.committed(INBOX, 0).await.map(|(at, _)| at), Some(2));
 }
 
+/// Whoever writes to a Producer's topic may write what he likes into its headers.
+#[tokio::test]
+async fn a_published_event_is_delivered_whatever_uid_it_names() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let world = World::new(&target.url, 1).await;
+    let mut record = kafka::encode(&event("e", None));
+    record.headers.push(Header { name: PROCESSOR_UID.to_owned(), value: "another-uid".into() });
+    world.append(EVENTS, Place::Partition(0), record).await;
+    let running = world.start();
+    world.until_committed(1).await;
+    running.stop().await;
+    assert_eq!(target.story(), [("e".to_owned(), 1)]);
+}
+
 #[tokio::test]
 async fn partitions_grow_and_what_was_made_for_fewer_grows_with_them() {
     let target = Target::new(|attempt| Reply::Status(if attempt.number() < 2 { 503 } else { 200 })).await;

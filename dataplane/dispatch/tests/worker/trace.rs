@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use evhub_event::{Header, Record, kafka};
 use evhub_journal::Place;
+use evhub_proto::dispatch::ack::Result as Word;
+use evhub_routing::Protocol;
 
 use crate::{
+    peer::{Answer, Peer},
     target::{Attempt, Reply, Target},
     world::{EVENTS, INBOX, STATE, World, event, until, until_async},
 };
@@ -55,6 +58,31 @@ async fn every_attempt_carries_it_parked_taken_over_dead_or_redriven() {
     let attempts = target.attempts();
     assert!(attempts.len() >= 4, "{} attempts", attempts.len());
     assert!(attempts.iter().all(|attempt| trace(attempt) == (PLACE, STATED)), "{attempts:?}");
+}
+
+#[tokio::test]
+async fn a_stream_carries_it_with_each_delivery() {
+    let peer = Peer::delivering(|delivery| match delivery.attempt {
+        1 => Answer::Ack(Word::Retry, None, ""),
+        _ => Answer::Ack(Word::Delivered, None, ""),
+    })
+    .await;
+    let mut world = World::new(&peer.url(), 1).await;
+    world.processor.target.protocol = Protocol::Stream;
+    world
+        .append(EVENTS, Place::Partition(0), placed("e", &[("traceparent", PLACE), ("tracestate", STATED)]))
+        .await;
+    world.publish("without", None).await;
+    let running = world.start();
+    until("both are delivered", || running.delivered() == 2).await;
+    running.stop().await;
+    let deliveries = peer.seen.deliveries.lock().unwrap();
+    assert_eq!(deliveries.len(), 4, "two attempts each");
+    for delivery in deliveries.iter() {
+        let placed = delivery.event.as_ref().is_some_and(|event| event.id == "e");
+        let expected = if placed { (PLACE, STATED) } else { ("", "") };
+        assert_eq!((delivery.traceparent.as_str(), delivery.tracestate.as_str()), expected);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 use evhub_dispatch::dead::Reason;
 use evhub_event::{Controls, Header, kafka, record::ORIGIN};
 use evhub_journal::{Journal, Place, TopicPartition};
-use evhub_routing::{EvhubName, Protocol, RateLimit, Start};
+use evhub_routing::{EvhubName, OnExhausted, Protocol, RateLimit, Start};
 use serde_json::Value;
 
 use crate::{
@@ -71,6 +71,53 @@ async fn a_target_is_tried_again_though_everything_at_hand_rests() {
     running.stop().await;
 }
 
+/// The same where what rests fills all the room that its partition has.
+#[tokio::test]
+async fn a_target_is_tried_again_though_what_rests_fills_its_partition() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let target = Target::new(move |_| if is_up.load(Relaxed) { Reply::Status(200) } else { down() }).await;
+    let world = World::new(&target.url, 1).await;
+    for n in 0..25 {
+        world.publish_at(&format!("head{n}"), Some(&format!("k{n}")), 0).await;
+    }
+    let running = world.start();
+    until_open(&running).await;
+    for n in 0..25 {
+        world.publish_many(&format!("behind{n}-"), 24, Some(&format!("k{n}")), 0).await;
+    }
+    world.publish_many("other", 20, None, 0).await;
+    up.store(true, Relaxed);
+    until("the others are delivered", || running.delivered() >= 20).await;
+    world.until_committed(25 + 600 + 20).await;
+    running.stop().await;
+}
+
+/// Nor does it take the end of an attempt that has nothing to do with it.
+#[tokio::test]
+async fn a_target_is_tried_again_while_one_attempt_hangs() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let target = Target::new(move |attempt| match attempt.id() {
+        "hangs" => Reply::Hang,
+        _ => Reply::Status(if is_up.load(Relaxed) { 200 } else { 500 }),
+    })
+    .await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.target.timeout = Duration::from_mins(5);
+    world.retry(1_000_000, Duration::from_millis(20));
+    let running = world.start();
+    world.publish("hangs", None).await;
+    until("it hangs", || target.count() == 1).await;
+    world.publish_many("e", 25, None, 0).await;
+    until_open(&running).await;
+    let opened = target.count();
+    until("the first probe failed", || target.count() > opened).await;
+    up.store(true, Relaxed);
+    until("the others are delivered", || running.delivered() == 25).await;
+    running.kill().await;
+}
+
 /// What an event's publisher gives too little time for says nothing of the target.
 #[tokio::test]
 async fn a_publishers_short_timeout_opens_no_breaker() {
@@ -121,14 +168,94 @@ async fn no_attempt_begins_later_than_the_age_allows() {
     let running = world.start();
     world.until_committed(1).await;
     running.kill().await;
-    let attempts = target.count();
+    let (attempts, killed) = (target.count(), now());
     until("its time is over", || began.elapsed() > Duration::from_millis(1200)).await;
     let running = world.start();
     until_async("it is dead", async || !world.letters().await.is_empty()).await;
     running.stop().await;
     let (letter, _) = world.letters().await.remove(0);
     assert_eq!((letter.reason, letter.attempts as usize), (Reason::MaxAge, attempts));
+    assert!(
+        letter.last_attempt.is_some_and(|last| last <= killed),
+        "{letter:?}: nothing was tried after {killed}"
+    );
     assert_eq!(target.count(), attempts, "it was not tried again");
+}
+
+/// What is not sent to the target is no attempt: neither its number nor the rate is used up by it.
+#[tokio::test]
+async fn what_is_too_old_for_its_turn_uses_up_no_attempt() {
+    let target = Target::new(|attempt| Reply::Status(if attempt.id() == "old" { 503 } else { 200 })).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(10, Duration::from_millis(400));
+    let policy = &mut world.processor.policy;
+    (policy.on_exhausted, policy.retry.max_age) = (OnExhausted::Suspend, Duration::from_millis(800));
+    let began = Instant::now();
+    world.publish("old", None).await;
+    let running = world.start();
+    world.until_committed(1).await;
+    running.kill().await;
+    let attempts = target.count();
+    until("its time is over", || began.elapsed() > Duration::from_millis(1200)).await;
+    let running = world.start();
+    until("it is suspended", || running.progress.suspended.load(Relaxed)).await;
+    world.resume.send_modify(|times| *times += 1);
+    until("it is tried once more", || target.count() > attempts).await;
+    running.stop().await;
+    let numbers: Vec<u32> = target.story().into_iter().map(|(_, number)| number).collect();
+    assert_eq!(numbers, (1..=attempts as u32 + 1).collect::<Vec<_>>(), "none is left out");
+}
+
+#[tokio::test]
+async fn what_is_too_old_for_its_turn_uses_up_no_rate() {
+    let target = Target::new(|attempt| Reply::Status(if attempt.id() == "new" { 200 } else { 408 })).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(10, Duration::from_millis(400));
+    world.processor.policy.retry.max_age = Duration::from_millis(800);
+    let began = Instant::now();
+    world.publish_many("old", 30, None, 0).await;
+    let running = world.start();
+    world.until_committed(30).await;
+    running.kill().await;
+    until("their time is over", || began.elapsed() > Duration::from_millis(1200)).await;
+    let (per, attempts) = (Duration::from_secs(1), target.count());
+    world.processor.policy.rate_limit = Some(RateLimit { events: 1, per, burst: 1 });
+    let began = Instant::now();
+    let running = world.start();
+    until_async("they are dead", async || world.letters().await.len() == 30).await;
+    world.publish("new", None).await;
+    until("the new one is delivered", || running.delivered() == 1).await;
+    let took = began.elapsed();
+    running.stop().await;
+    assert_eq!(target.count(), attempts + 1);
+    assert!(took < 10 * per, "{took:?} at one a second");
+}
+
+/// Delays are parked, and there is an end to what may be.
+#[tokio::test]
+async fn delays_that_fill_all_the_room_are_told_of() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.delay_key = Some("reminder".to_owned());
+    world.processor.policy.max_parked = 8;
+    let late = Controls {
+        delay_keys: vec![("reminder".to_owned(), Duration::from_secs(3))],
+        max_attempts: Some(1),
+        ..Controls::default()
+    };
+    for n in 0..8 {
+        let mut record = kafka::encode(&event(&format!("late{n}"), None));
+        record.headers.extend(late.headers());
+        world.append(EVENTS, Place::Partition(0), record).await;
+    }
+    let running = world.start();
+    let is_full = || running.progress.full.load(Relaxed);
+    until("it says that there is no room", is_full).await;
+    world.publish("plain", None).await;
+    until("all are delivered", || running.delivered() == 9).await;
+    assert!(target.story()[0].0.starts_with("late"), "the one that does not wait is behind them");
+    until("there is room again", || !is_full()).await;
+    running.stop().await;
 }
 
 /// A topic of ours that was made when events were smaller grows; what does not fit is not tried for ever. Dead letters are

@@ -58,7 +58,10 @@ impl<L: Clone + Ord> Partition<L> {
         self.busy -= 1;
         match verdict {
             Verdict::Delivered | Verdict::Discarded => self.finish(place, effects),
-            Verdict::Retry => {
+            Verdict::Retry | Verdict::Hold => {
+                if let Some(item) = self.lanes.get_mut(place) {
+                    item.attempts += u32::from(verdict == Verdict::Retry);
+                }
                 if self.rules.behind == Behind::Pass {
                     self.lanes.detach(place);
                 }
@@ -92,7 +95,6 @@ impl<L: Clone + Ord> Partition<L> {
             Kind::Behind => Stage::Waiting,
             Kind::Delay => Stage::Delayed,
         };
-        item.attempts += u32::from(kind == Kind::Retry);
         self.live.insert(at);
         self.leave(place, replaced, effects);
         match kind {
@@ -106,7 +108,7 @@ impl<L: Clone + Ord> Partition<L> {
     }
 
     /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
-    fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
+    pub(super) fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
         let Some(lane) = lane.filter(|lane| self.lanes.logged(lane) > 0) else { return };
         let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
         let followers = self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place);

@@ -147,9 +147,11 @@ impl<L: Clone + Ord> Partition<L> {
             || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
     }
 
-    /// How many more of a lane may be parked behind others.
+    /// How many more of a lane may be parked behind others. Where there is little room that is more important than to spare the
+    /// log: a partition full of what rests would have nothing to try its target with.
     pub(super) fn parkable(&self, lane: &L) -> usize {
-        if self.sparing || self.rules.behind == Behind::Wait {
+        let spared = self.sparing && self.unresolved() <= self.rules.max_unresolved / 2;
+        if spared || self.rules.behind == Behind::Wait {
             return 0;
         }
         self.rules.max_parked_in_lane.saturating_sub(self.lanes.parked(lane))
@@ -159,7 +161,7 @@ impl<L: Clone + Ord> Partition<L> {
         let key = self.next_key(place);
         let Some(item) = self.lanes.get_mut(place) else { return };
         item.stage = Stage::Parking(kind, key);
-        let attempts = item.attempts + u32::from(kind == Kind::Retry);
+        let attempts = item.attempts;
         if kind != Kind::Delay && item.home == Home::Log {
             let lane = item.lane.clone();
             self.lanes.moving(lane.as_ref());

@@ -79,7 +79,7 @@ impl<J: Journal> Member<J> {
             self.tail.pause(&at, false);
         }
         let mut working = Working::new(partition, owned, parked, &mut self.out);
-        working.partition.spare(self.out.gate.open);
+        working.spare(self.out.gate.open, &mut self.out);
         // It may have been edited since the group was joined.
         working.partition.bound_lane(self.out.current.policy().max_parked_per_key as usize);
         working.carry_out(effects, &mut self.out);

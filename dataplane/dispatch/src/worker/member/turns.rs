@@ -24,8 +24,7 @@ impl<J: Journal> Member<J> {
             let Some(permit) = self.out.gate.admit(now) else { return };
             let wanted = permit.wants_fresh();
             let fresh = wanted.then(|| self.next_in_turn(|working| working.partition.has_fresh())).flatten();
-            if wanted && fresh.is_none() && Progress::get(&self.out.shared.progress.in_flight) > 0 {
-                // Another is taken in when those under way have ended.
+            if wanted && fresh.is_none() && (self.may_have_fresh() || permit.is_for_others(now)) {
                 return self.out.gate.put_back(permit);
             }
             let number = fresh.unwrap_or(number);
@@ -36,6 +35,12 @@ impl<J: Journal> Member<J> {
                 Err(permit) => self.out.gate.put_back(permit),
             }
         }
+    }
+
+    /// Whether something that was never attempted may be taken in when what is under way has ended.
+    fn may_have_fresh(&self) -> bool {
+        let waits = |slot: &Slot| matches!(slot, Slot::Working(working) if working.has_backlog());
+        Progress::get(&self.out.shared.progress.in_flight) > 0 && self.slots.values().any(waits)
     }
 
     /// The next partition, after the one that had its turn last, that could start an attempt and is such a one.
@@ -55,7 +60,7 @@ impl<J: Journal> Member<J> {
         for (number, slot) in &mut self.slots {
             let Slot::Working(working) = slot else { continue };
             if open != was_open {
-                working.partition.spare(open);
+                working.spare(open, &mut self.out);
             }
             if working.can_take_in(&self.out) {
                 roomy.push(*number);

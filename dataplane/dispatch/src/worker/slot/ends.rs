@@ -68,10 +68,12 @@ impl Working {
         let controls = Controls::of(&payload.record);
         // What an event's publisher did not give the time for says nothing of the target.
         let hurried = controls.timeout.is_some_and(|allowed| allowed < out.current.processor.target.timeout);
-        if !(hurried && matches!(answer, Answer::TimedOut(_))) {
-            out.gate.ended(permit, began.1, &answer, start.attempt == 1);
+        match answer {
+            Answer::TooOld | Answer::Poison(..) => out.gate.put_back(permit),
+            Answer::TimedOut(_) if hurried => {}
+            _ => out.gate.ended(permit, began.1, &answer, start.attempt == 1),
         }
-        let first = *payload.first_attempt.get_or_insert(began.0);
+        let first = payload.first_attempt.unwrap_or(began.0);
         let tried = Tried {
             attempt: start.attempt,
             throttled: payload.throttled,
@@ -79,15 +81,26 @@ impl Working {
             allowed: controls.max_attempts,
         };
         let outcome = decide(out.current.policy(), tried, &answer, fastrand::u64(..));
-        if outcome != Outcome::Delivered {
-            // Where the target was not asked, there was no attempt.
-            start.attempt -= u32::from(matches!(answer, Answer::Poison(..) | Answer::TooOld));
+        if answer.was_asked() {
+            payload.first_attempt = Some(first);
+        } else {
+            start.attempt -= 1;
+        }
+        if !matches!(answer, Answer::TooOld) && outcome != Outcome::Delivered {
             note(&mut payload, start.attempt, &answer);
         }
-        self.draw(start, payload, outcome, out);
+        let again = if answer.was_asked() { Verdict::Retry } else { Verdict::Hold };
+        self.draw((start, again), payload, outcome, out);
     }
 
-    fn draw<J: Journal>(&mut self, start: Start, mut payload: Payload, outcome: Outcome, out: &mut Out<J>) {
+    /// `again` is what it means should it be attempted again.
+    fn draw<J: Journal>(
+        &mut self,
+        (start, again): (Start, Verdict),
+        mut payload: Payload,
+        outcome: Outcome,
+        out: &mut Out<J>,
+    ) {
         let (place, progress) = (start.place, Arc::clone(&out.shared.progress));
         let verdict = match outcome {
             Outcome::Delivered => {
@@ -109,13 +122,13 @@ impl Working {
                 payload.throttled += u32::from(throttled);
                 self.instants.insert(place, now() + wait.as_millis() as i64);
                 self.payloads.insert(place, payload);
-                Verdict::Retry
+                again
             }
             Outcome::Suspend(reason) => {
                 out.suspend(reason);
                 self.instants.insert(place, HELD);
                 self.payloads.insert(place, payload);
-                Verdict::Retry
+                again
             }
             Outcome::Dead(reason) => {
                 out.held -= payload.held;
@@ -139,6 +152,8 @@ impl Working {
     fn letter<J: Journal>(&self, start: Start, payload: Payload, reason: Reason, out: &Out<J>) -> Record {
         let shared = &out.shared;
         let attempts = start.attempt;
+        // The last cause of one that cannot be read is that, and no attempt.
+        let tried = payload.causes.len() - usize::from(reason.is_poison());
         Progress::add(&shared.progress.poisoned, u64::from(reason.is_poison()));
         let letter = DeadLetter {
             topic: out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default(),
@@ -148,8 +163,8 @@ impl Working {
             generation: out.current.processor.generation,
             reason,
             attempts,
-            first_attempt: payload.first_attempt.filter(|_| attempts > 0),
-            last_attempt: payload.causes.last().map(|cause| cause.time).filter(|_| attempts > 0),
+            first_attempt: payload.first_attempt,
+            last_attempt: payload.causes[..tried].last().map(|cause| cause.time),
             causes: payload.causes,
         };
         let reason = letter.reason;

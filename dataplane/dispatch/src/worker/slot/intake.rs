@@ -10,7 +10,7 @@ use super::{
     Read, Working,
 };
 use crate::{
-    Progress,
+    Discard, Progress,
     protocol::{Effect, Place},
     wanted::{self, Intake},
 };
@@ -49,6 +49,11 @@ impl Working {
         self.backlog.is_empty()
     }
 
+    /// Whether something was read and not taken in.
+    pub(in crate::worker) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Whether there is something to take in, and room for it.
     pub(in crate::worker) fn can_take_in<J: Journal>(&self, out: &Out<J>) -> bool {
         !self.backlog.is_empty() && self.has_room(out)
@@ -78,13 +83,13 @@ impl Working {
             self.partition.skipped(place, effects);
             return;
         }
-        if is_anothers(&stored.record, out) {
-            self.partition.skipped(place, effects);
-            return;
-        }
         let inbox =
             out.topics.get(usize::from(source)).is_some_and(|topic| *topic == shared.joined.inbox_topic);
-        let intake = if inbox { Intake::Now } else { wanted::intake(&out.current.processor, &stored.record) };
+        let intake = match inbox {
+            true if is_anothers(&stored.record, out) => Intake::Unwanted(Discard::Predecessor),
+            true => Intake::Now,
+            false => wanted::intake(&out.current.processor, &stored.record),
+        };
         let lane = shared.lane(stored.record.key.as_ref());
         let due = match intake {
             Intake::Later(delay) => wanted::due(stored.timestamp, delay, now()),

@@ -39,6 +39,13 @@ impl Working {
         }
     }
 
+    /// Whether the target is spared, and with it the log.
+    pub(in crate::worker) fn spare<J: Journal>(&mut self, sparing: bool, out: &mut Out<J>) {
+        let mut effects = Vec::new();
+        self.partition.spare(sparing, &mut effects);
+        self.carry_out(effects, out);
+    }
+
     fn park<J: Journal>(&mut self, place: Place, key: StateKey, kind: Kind, attempts: u32, out: &mut Out<J>) {
         let shared = Arc::clone(&out.shared);
         let payload = self.payloads.remove(&place).expect("what is parked was read or attempted just before");
