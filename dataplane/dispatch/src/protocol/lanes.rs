@@ -54,7 +54,10 @@ struct Queue {
 pub(super) struct Lanes<L> {
     items: BTreeMap<Place, Item<L>>,
     queues: BTreeMap<L, Queue>,
-    ready: VecDeque<Place>,
+    /// Those that wait for nothing but a free slot, each with whether it was never attempted, and how many of them were not:
+    /// of a hundred thousand that rested none may have been, and that is asked again and again.
+    ready: VecDeque<(Place, bool)>,
+    fresh: usize,
     unpassed: BTreeSet<Place>,
 }
 
@@ -64,6 +67,7 @@ impl<L> Default for Lanes<L> {
             items: BTreeMap::new(),
             queues: BTreeMap::new(),
             ready: VecDeque::new(),
+            fresh: 0,
             unpassed: BTreeSet::new(),
         }
     }
@@ -129,7 +133,9 @@ impl<L: Clone + Ord> Lanes<L> {
     pub(super) fn wake(&mut self, place: Place) {
         let Some(item) = self.items.get(&place) else { return };
         if item.stage == Stage::Waiting && self.is_head(place, item) {
-            self.ready.push_back(place);
+            let fresh = item.attempts == 0;
+            self.ready.push_back((place, fresh));
+            self.fresh += usize::from(fresh);
         }
     }
 
@@ -140,23 +146,33 @@ impl<L: Clone + Ord> Lanes<L> {
 
     /// The next delivery to attempt.
     pub(super) fn next_ready(&mut self) -> Option<Place> {
-        self.ready.pop_front()
+        let (place, fresh) = self.ready.pop_front()?;
+        self.fresh -= usize::from(fresh);
+        Some(place)
     }
 
-    /// Brings the first ready delivery that is such a one, if there is one, to the front.
-    pub(super) fn prefer(&mut self, is_such: impl Fn(&Item<L>) -> bool) {
-        if let Some(place) = self.first_ready(is_such).and_then(|at| self.ready.remove(at)) {
-            self.ready.push_front(place);
+    /// Brings the first ready delivery that is parked already, if there is one, to the front.
+    pub(super) fn prefer_parked(&mut self) {
+        let parked = |place: &Place| self.items.get(place).is_some_and(|item| item.home != Home::Log);
+        let found = self.ready.iter().position(|(place, _)| parked(place));
+        self.bring_forward(found);
+    }
+
+    /// The same for one that was never attempted.
+    pub(super) fn prefer_fresh(&mut self) {
+        let found = if self.has_fresh() { self.ready.iter().position(|(_, fresh)| *fresh) } else { None };
+        self.bring_forward(found);
+    }
+
+    fn bring_forward(&mut self, found: Option<usize>) {
+        if let Some(ready) = found.and_then(|at| self.ready.remove(at)) {
+            self.ready.push_front(ready);
         }
     }
 
-    /// Whether a ready delivery is such a one.
-    pub(super) fn has_ready(&self, is_such: impl Fn(&Item<L>) -> bool) -> bool {
-        self.first_ready(is_such).is_some()
-    }
-
-    fn first_ready(&self, is_such: impl Fn(&Item<L>) -> bool) -> Option<usize> {
-        self.ready.iter().position(|place| self.items.get(place).is_some_and(&is_such))
+    /// Whether a ready delivery was never attempted.
+    pub(super) fn has_fresh(&self) -> bool {
+        self.fresh > 0
     }
 
     /// How many deliveries are ready to be attempted.

@@ -470,17 +470,15 @@ fn discards_that_do_not_fit_the_claim_are_swept_before_it() {
 
 /// A partition with this many deliveries loaded, all of them ready.
 fn full(count: u64) -> Partition<u8> {
+    loaded(count, 0)
+}
+
+/// The same after so many attempts of each.
+fn loaded(count: u64, attempts: u32) -> Partition<u8> {
     let mut loading = loading(count);
     for n in 0..count {
         let place = Place { source: 0, offset: n };
-        loading.record(Loaded {
-            at: n * 200,
-            key: key(n),
-            place,
-            lane: None,
-            kind: Kind::Behind,
-            attempts: 0,
-        });
+        loading.record(Loaded { at: n * 200, key: key(n), place, lane: None, kind: Kind::Behind, attempts });
     }
     let mut claiming = loading.finish();
     assert!(claiming.sweep().is_empty());
@@ -623,4 +621,23 @@ fn what_waits_behind_parked_heads_is_parked_when_nothing_is_spared_any_more_or_r
     effects.clear();
     partition.spare(false, &mut effects);
     assert!(effects.is_empty(), "once");
+}
+
+// === fresh ones ===
+
+/// While a target is down that is asked in every turn of the loop.
+#[test]
+fn what_was_never_attempted_is_found_among_many_that_were_without_looking_at_them() {
+    let mut partition = loaded(100_000, 1);
+    let began = std::time::Instant::now();
+    let found = (0..50_000).filter(|_| partition.has_fresh()).count();
+    assert!(found == 0 && began.elapsed().as_secs() < 2, "{found} in {:?}", began.elapsed());
+    let (fresh, mut effects) = (Place { source: 0, offset: 1_000_000 }, Vec::new());
+    assert!(partition.received(fresh, None, &mut effects) && partition.has_fresh());
+    assert_ne!(partition.start_parked_first().map(|start| start.place), Some(fresh));
+    assert!(partition.has_fresh());
+    assert_eq!(partition.start_fresh_first().map(|start| start.place), Some(fresh));
+    assert!(!partition.has_fresh());
+    let rest = std::iter::from_fn(|| partition.start()).map(|start| start.attempt);
+    assert_eq!(rest.filter(|attempt| *attempt == 2).count(), 99_999);
 }

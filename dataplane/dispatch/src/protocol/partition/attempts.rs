@@ -22,19 +22,19 @@ impl<L: Clone + Ord> Partition<L> {
     /// The next attempt to make of which little is expected: of a delivery that is parked already, if there is one, so that
     /// its failure parks nothing new.
     pub fn start_parked_first(&mut self) -> Option<Start> {
-        self.lanes.prefer(|item| item.home != Home::Log);
+        self.lanes.prefer_parked();
         self.start()
     }
 
     /// The next attempt to make, a delivery's first if there is one.
     pub fn start_fresh_first(&mut self) -> Option<Start> {
-        self.lanes.prefer(|item| item.attempts == 0);
+        self.lanes.prefer_fresh();
         self.start()
     }
 
     /// Whether a delivery could be attempted now that never was.
     pub fn has_fresh(&self) -> bool {
-        !self.draining && self.lanes.has_ready(|item| item.attempts == 0)
+        !self.draining && self.lanes.has_fresh()
     }
 
     fn start_at(&mut self, place: Place) -> Option<Start> {
