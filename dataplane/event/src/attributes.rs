@@ -103,6 +103,9 @@ pub(crate) fn check_text(name: &str, value: &str) -> Result<(), Invalid> {
         let detail = format!("the attribute {name} has {} bytes; {MAX_VALUE} are allowed", value.len());
         return Err(Invalid::new(Reason::AttributeTooLong, name, detail));
     }
+    if value.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Ok(());
+    }
     match value.chars().find(|&c| is_forbidden(c)) {
         None => Ok(()),
         Some(c) => {

@@ -36,6 +36,9 @@ const MAX_ATTEMPTS: u32 = 1000;
 /// The shortest and longest time-out: what a Processor can say.
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mins(10));
 
+/// Heads the headers in which a record keeps them.
+const RECORD_PREFIX: &str = "evhub-";
+
 const TAGS: &str = "evhubtags";
 const DELAY_KEYS: &str = "evhubdelaykeys";
 
@@ -66,6 +69,10 @@ impl Controls {
 
     /// The controls of a record. What does not read as one counts as absent.
     pub fn of(record: &Record) -> Self {
+        // Most have none; then one look is enough.
+        if !record.headers.iter().any(|header| header.name.starts_with(RECORD_PREFIX)) {
+            return Self::default();
+        }
         let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
         Self {
             tags: text(record::TAGS).and_then(|text| tags(text).ok()).unwrap_or_default(),

@@ -37,7 +37,8 @@ pub(super) async fn attempt(
     delivery: &Delivery<'_>,
     deadline: Deadline,
 ) -> Reply {
-    let mut metadata = always(target);
+    let mut metadata = HeaderMap::new();
+    always(target, &mut metadata);
     identify(&mut metadata, delivery);
     let metadata = MetadataMap::from_headers(metadata);
     let mut request = Request::from_parts(metadata, Extensions::default(), evhub::request(delivery));

@@ -33,11 +33,7 @@ pub(super) async fn attempt(
     delivery: &Delivery<'_>,
     deadline: Deadline,
 ) -> Reply {
-    let request = match request(target, delivery) {
-        Ok(request) => request,
-        Err(error) => return Answer::Failed(format!("cannot build the request: {error}")).into(),
-    };
-    let response = match deadline.until(client.request(request)).await {
+    let response = match deadline.until(client.request(request(target, delivery))).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Answer::Failed(failure(&error)).into(),
         Err(late) => return late.into(),
@@ -72,14 +68,15 @@ async fn judge_by_status(response: Response<Incoming>, deadline: Deadline) -> An
     Answer::Status { status, text, retry_after }
 }
 
-fn request(target: &Target, delivery: &Delivery<'_>) -> Result<Request<Body>, http::Error> {
+fn request(target: &Target, delivery: &Delivery<'_>) -> Request<Body> {
     let (mut headers, body) = content(target.protocol, delivery);
     identify(&mut headers, delivery);
-    headers.extend(always(target));
-    let mut request =
-        Request::builder().method(Method::POST).uri(target.url.clone()).body(Full::new(body))?;
+    always(target, &mut headers);
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target.url.clone();
     *request.headers_mut() = headers;
-    Ok(request)
+    request
 }
 
 /// The event as its target wants it.

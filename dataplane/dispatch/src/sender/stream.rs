@@ -15,7 +15,7 @@ use evhub_proto::dispatch::{self as proto, ack::Result as Word, receiver_client:
 use evhub_routing::Target;
 use evhub_telemetry::Context;
 use futures_util::stream::unfold;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
@@ -68,7 +68,9 @@ struct Place<'a> {
 
 impl Stream {
     pub(super) fn new(client: Client<Body>, target: &Target) -> Self {
-        let metadata = MetadataMap::from_headers(always(target));
+        let mut headers = HeaderMap::new();
+        always(target, &mut headers);
+        let metadata = MetadataMap::from_headers(headers);
         Self { client, origin: target.url.clone(), metadata, current: Mutex::default() }
     }
 

@@ -19,9 +19,12 @@ use crate::{
 /// What the binding wants escaped, beside all that is not ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
+const SEVERAL: usize = 24;
+
 /// The event as headers and body for a target. Attributes can become `ce-` headers and `content-type`, nothing else.
 pub fn encode(event: &Event) -> (HeaderMap, Bytes) {
-    let mut headers = HeaderMap::new();
+    // As many as usual, with those that say what an attempt is: to grow means to hash all names again.
+    let mut headers = HeaderMap::with_capacity(SEVERAL);
     put(&mut headers, "specversion", SPECVERSION);
     for (name, value) in event.attributes() {
         match name {
@@ -38,12 +41,25 @@ pub fn encode(event: &Event) -> (HeaderMap, Bytes) {
 }
 
 fn put(headers: &mut HeaderMap, name: &str, value: &str) {
-    let name =
-        HeaderName::try_from(format!("{PREFIX}{name}")).expect("attribute names are short and alphanumeric");
     let value = Cow::from(utf8_percent_encode(value, ESCAPED));
     let value = HeaderValue::from_str(&value).expect("what is escaped is printable ASCII");
-    if let Entry::Vacant(place) = headers.entry(name) {
+    if let Entry::Vacant(place) = headers.entry(header(name)) {
         place.insert(value);
+    }
+}
+
+/// The header of an attribute. Most events have no others than these few, whose names need not be put together.
+fn header(attribute: &str) -> HeaderName {
+    match attribute {
+        "specversion" => const { HeaderName::from_static("ce-specversion") },
+        "id" => const { HeaderName::from_static("ce-id") },
+        "source" => const { HeaderName::from_static("ce-source") },
+        "type" => const { HeaderName::from_static("ce-type") },
+        "subject" => const { HeaderName::from_static("ce-subject") },
+        "time" => const { HeaderName::from_static("ce-time") },
+        "partitionkey" => const { HeaderName::from_static("ce-partitionkey") },
+        _ => HeaderName::try_from(format!("{PREFIX}{attribute}"))
+            .expect("attribute names are short and alphanumeric"),
     }
 }
 
