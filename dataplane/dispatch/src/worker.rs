@@ -5,6 +5,7 @@
 
 mod current;
 mod gate;
+mod lane;
 mod member;
 mod out;
 mod shared;

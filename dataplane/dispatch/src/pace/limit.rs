@@ -81,6 +81,11 @@ impl Limit {
         self.now
     }
 
+    /// How long answers usually take, once there were some.
+    pub const fn usual(&self) -> Option<Duration> {
+        self.usual
+    }
+
     /// An attempt that began at one instant ended at another.
     pub fn ended(&mut self, began: Instant, now: Instant, signal: Signal) {
         if signal == Signal::Nothing || self.since.is_some_and(|since| began < since) {

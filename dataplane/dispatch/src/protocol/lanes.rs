@@ -49,6 +49,18 @@ struct Queue {
     logged: usize,
 }
 
+/// How a lane is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'a, L> {
+    /// The first of it.
+    pub(super) head: Place,
+    pub(super) item: &'a Item<L>,
+    /// How many of it have no other home than the log, and are not on their way to one.
+    pub(super) logged: usize,
+    /// How many have another, or are on their way to one.
+    pub(super) parked: usize,
+}
+
 /// All deliveries of a partition that are not finished, and their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lanes<L> {
@@ -59,6 +71,13 @@ pub(super) struct Lanes<L> {
     ready: VecDeque<(Place, bool)>,
     fresh: usize,
     unpassed: BTreeSet<Place>,
+}
+
+impl<L> Look<'_, L> {
+    /// Whether the head is parked, and all that comes later with it.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _))
+    }
 }
 
 impl<L> Default for Lanes<L> {
@@ -218,14 +237,12 @@ impl<L: Clone + Ord> Lanes<L> {
         }
     }
 
-    /// How many of a lane have no other home than the log, and are not on their way to one.
-    pub(super) fn logged(&self, lane: &L) -> usize {
-        self.queues.get(lane).map_or(0, |queue| queue.logged)
-    }
-
-    /// How many of a lane have another home, or are on their way to one.
-    pub(super) fn parked(&self, lane: &L) -> usize {
-        self.queues.get(lane).map_or(0, |queue| queue.places.len().saturating_sub(queue.logged))
+    /// What is known of a lane; nothing of one in which there is nothing.
+    pub(super) fn look(&self, lane: &L) -> Option<Look<'_, L>> {
+        let queue = self.queues.get(lane)?;
+        let head = *queue.places.front()?;
+        let parked = queue.places.len().saturating_sub(queue.logged);
+        Some(Look { head, item: self.items.get(&head)?, logged: queue.logged, parked })
     }
 
     /// The lanes whose first delivery is parked until an instant, while others wait behind it.

@@ -186,6 +186,11 @@ impl<L: Clone + Ord> Partition<L> {
         !self.draining && self.unresolved() < self.rules.max_unresolved
     }
 
+    /// Whether so much is unresolved that the rest of the room is for lanes of which nothing waits.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.unresolved() >= self.rules.max_unresolved / 4 * 3
+    }
+
     /// Whether a parked delivery waits for replay to pass its place.
     pub fn is_replaying(&self) -> bool {
         self.lanes.has_unpassed()

@@ -543,6 +543,56 @@ fn a_commit_that_does_not_fit_waits_for_tombstones() {
     assert!(commits > 0, "it goes on when there is room");
 }
 
+// === room ===
+
+/// Receives the next record of a lane; says which delivery is now to be parked, if one is.
+fn next_of(partition: &mut Partition<u8>, offset: &mut u64, lane: Option<u8>) -> Option<Place> {
+    let mut effects = Vec::new();
+    let place = Place { source: 0, offset: 1_000_000 + *offset };
+    *offset += 1;
+    assert!(partition.received(place, lane, &mut effects));
+    effects.iter().find_map(|effect| match effect {
+        Effect::Park { place, .. } => Some(*place),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_full_lane_tells_what_it_waits_for_and_a_held_one_does_not() {
+    let (mut partition, mut offset) = (full(0), 0);
+    let first = Place { source: 0, offset: 1_000_000 };
+    for n in 0..=WIDE.max_waiting {
+        assert_eq!(partition.head_of_full(&0), None, "{n} of it");
+        assert_eq!(next_of(&mut partition, &mut offset, Some(0)), None, "one goes, 64 wait");
+    }
+    assert_eq!(partition.head_of_full(&0), Some(first));
+    assert_eq!(partition.head_of_full(&1), None, "another lane has room");
+    let behind = next_of(&mut partition, &mut offset, Some(0));
+    assert_eq!(behind, Some(Place { source: 0, offset: 1_000_065 }), "who comes all the same is parked");
+
+    let mut effects = Vec::new();
+    let start = partition.start().expect("the head is ready");
+    partition.ended(start.place, Verdict::Retry, &mut effects);
+    assert_eq!(partition.head_of_full(&0), None, "behind a parked head all is parked");
+    partition.spare(true, &mut effects);
+    assert_eq!(partition.head_of_full(&0), None, "and nothing is while it is spared");
+}
+
+#[test]
+fn in_a_crowded_partition_a_lane_is_full_as_soon_as_one_waits() {
+    let (mut partition, mut offset) = (full(0), 0);
+    let one = Place { source: 0, offset: 1_000_000 };
+    assert_eq!(next_of(&mut partition, &mut offset, Some(0)), None);
+    for _ in 1..WIDE.max_unresolved / 4 * 3 {
+        assert_eq!(partition.head_of_full(&0), None, "{offset} are in");
+        assert_eq!(next_of(&mut partition, &mut offset, None), None);
+    }
+    assert_eq!(partition.head_of_full(&0), Some(one));
+    assert_eq!(partition.head_of_full(&1), None, "nothing of it waits");
+    assert_eq!(next_of(&mut partition, &mut offset, Some(1)), None);
+    assert!(next_of(&mut partition, &mut offset, Some(1)).is_some(), "its second is parked");
+}
+
 // === the dead list ===
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whether a worker's next attempt may begin: the Processor's rate, what its target bears, and whether it is up.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use evhub_routing::Policy;
 
@@ -50,6 +50,11 @@ impl Gate {
     /// How many attempts may be under way at once.
     pub(super) fn width(&self) -> u64 {
         u64::from(self.limit.allowed())
+    }
+
+    /// How long the target's answers usually take, once it gave some.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.limit.usual()
     }
 
     /// Leave to begin an attempt; without it, `again` says when to ask.

@@ -13,11 +13,12 @@ mod turns;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::watch,
     task::yield_now,
@@ -32,7 +33,7 @@ use super::{
     gate::Gate,
     out::Out,
     shared::Shared,
-    slot::{Read, Slot},
+    slot::{Door, Read, Slot},
     task::Done,
 };
 use crate::{
@@ -40,6 +41,9 @@ use crate::{
     protocol::{Doubt, Next, after},
     sender::Senders,
 };
+
+/// How much that has ended is dealt with before anything else is looked at.
+const TOGETHER: usize = 64;
 
 /// Why a member's work ended.
 pub(super) enum Exit {
@@ -66,7 +70,6 @@ pub(super) struct Member<J: Journal> {
     senders: Senders,
     /// When to commit, if there may be something to.
     commit_at: Option<Instant>,
-    ended: usize,
     /// The partition that started an attempt last, so that they take turns.
     turn: u32,
     /// Partitions to be given up as soon as nothing of them is under way.
@@ -98,7 +101,6 @@ impl<J: Journal> Member<J> {
             out,
             senders: assignment.senders.clone(),
             commit_at: None,
-            ended: 0,
             turn: 0,
             leaving: BTreeSet::new(),
             draining: false,
@@ -114,17 +116,19 @@ impl<J: Journal> Member<J> {
         let mut inbox = self.out.shared.inbox.clone();
         let has_inbox = self.sources.contains(&self.out.shared.joined.inbox_topic);
         let mut exit = Exit::Stopped;
+        // Set anew only when it is to ring at another time: that takes a lock that all timers share.
+        let mut alarm = pin!(sleep_until(Instant::now()));
         loop {
             self.start_attempts();
             if self.draining && self.is_drained() {
                 self.tail.leave().await;
                 return exit;
             }
-            let wake = self.wake();
-            let more = self
-                .slots
-                .values()
-                .any(|slot| matches!(slot, Slot::Working(one) if one.can_take_in(&self.out)));
+            let (more, look) = self.intake();
+            let wake = self.wake().into_iter().chain(look).min();
+            if let Some(at) = wake.filter(|at| *at != alarm.deadline()) {
+                alarm.as_mut().reset(at);
+            }
             let step = tokio::select! {
                 () = &mut stop, if !self.draining => {
                     self.drain();
@@ -147,13 +151,13 @@ impl<J: Journal> Member<J> {
                     self.resume();
                     Ok(())
                 }
-                Some((partition, done)) = self.out.tasks.next() => self.done(partition, done),
+                Some((partition, done)) = self.out.tasks.next() => self.all_done(partition, done),
                 polled = self.tail.poll() => match polled {
                     Ok(polled) => self.polled(polled),
                     Err(error) => Err(Exit::Failed(error.to_string())),
                 },
                 () = yield_now(), if more => Ok(()),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                () = &mut alarm, if wake.is_some() => {
                     self.fall_due();
                     Ok(())
                 }
@@ -185,7 +189,12 @@ impl<J: Journal> Member<J> {
             }
             Polled::Records(at, records) => {
                 let source = self.out.source(&at.topic);
-                self.read(at.partition, records.into_iter().map(|record| Read::Record(source, record)));
+                let shared = Arc::clone(&self.out.shared);
+                let reads = records.into_iter().map(|record| {
+                    let lane = shared.lane(record.record.key.as_ref());
+                    Read::Record(source, record, lane)
+                });
+                self.read(at.partition, reads);
             }
             Polled::End(at, end) => {
                 let source = self.out.source(&at.topic);
@@ -241,17 +250,26 @@ impl<J: Journal> Member<J> {
 
     // === what ends ===
 
+    /// Deals with something that has ended, and with what else has by now: looking around costs more than most of it.
+    fn all_done(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
+        self.done(partition, done)?;
+        for _ in 1..TOGETHER {
+            let Some(Some((partition, done))) = self.out.tasks.next().now_or_never() else { break };
+            self.done(partition, done)?;
+        }
+        self.commit_soon();
+        self.gauge();
+        Ok(())
+    }
+
     fn done(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
         let mut effects = Vec::new();
         let Some(Slot::Working(slot)) = self.slots.get_mut(&partition) else {
             return self.done_before_work(partition, done);
         };
         match done {
-            Done::Attempted(attempted) => {
-                self.ended += 1;
-                slot.attempted(*attempted, &mut self.out);
-            }
-            Done::Parked(place, Ok(at)) => slot.partition.parked(place, at, &mut effects),
+            Done::Attempted(attempted) => slot.attempted(*attempted, &mut self.out),
+            Done::Parked(place, Ok(at)) => slot.parked(place, at, &mut effects),
             Done::Buried(place) => {
                 slot.finished(place, &mut self.out);
                 slot.partition.buried(place, &mut effects);
@@ -270,8 +288,9 @@ impl<J: Journal> Member<J> {
             Done::Taken(_) | Done::Swept(..) | Done::Claimed(_) => {}
         }
         slot.carry_out(effects, &mut self.out);
-        self.gauge();
-        self.take_in(partition);
+        if slot.must_commit() {
+            self.commit_one(partition);
+        }
         self.let_go(partition);
         Ok(())
     }
@@ -282,6 +301,20 @@ impl<J: Journal> Member<J> {
         let timer = self.out.timers.first().map(|timer| timer.0);
         let again = self.out.gate.again.filter(|_| !self.draining && !self.out.is_halted());
         [timer, self.commit_at, again.map(Instant::from_std)].into_iter().flatten().min()
+    }
+
+    /// Whether there is more to take in at once, and when there may be more.
+    fn intake(&self) -> (bool, Option<Instant>) {
+        let (mut more, mut look) = (false, None);
+        for slot in self.slots.values() {
+            let Slot::Working(working) = slot else { continue };
+            match working.door(&self.out) {
+                Door::Closed => {}
+                Door::Open => more = true,
+                Door::Until(at) => look = Some(look.map_or(at, |first: Instant| first.min(at))),
+            }
+        }
+        (more, look)
     }
 
     fn fall_due(&mut self) {

@@ -5,15 +5,21 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use evhub_journal::Journal;
-use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{current::Current, gate::Gate, shared::Shared, task::Done};
-use crate::{dead::Reason, protocol::Place};
+use crate::{Progress, dead::Reason, protocol::Place};
+
+/// An attempt that takes longer than this takes far longer than to park what waits behind it, even on a busy machine.
+const SLOW: Duration = Duration::from_millis(20);
+/// It is slow for its target when it takes so many times as long as usual; and this is usual until it is known.
+const SLOWER: (u32, Duration) = (4, Duration::from_millis(250));
 
 type Task = Pin<Box<dyn Future<Output = (u32, Done)> + Send>>;
 
@@ -39,7 +45,8 @@ pub(super) struct Out<J> {
 
 impl<J: Journal> Out<J> {
     pub(super) fn run(&self, partition: u32, task: impl Future<Output = Done> + Send + 'static) {
-        self.tasks.push(Box::pin(async move { (partition, task.await) }));
+        // Not an `async` block: that would have room for the task twice, and every byte of it is moved to where it lies.
+        self.tasks.push(Box::pin(task.map(move |done| (partition, done))));
     }
 
     /// The index of a topic, which gets one if it has none.
@@ -54,6 +61,16 @@ impl<J: Journal> Out<J> {
     /// Whether nothing is delivered and nothing taken in.
     pub(super) fn is_halted(&self) -> bool {
         self.suspended || self.current.processor.suspend
+    }
+
+    /// How long an attempt may take before more of its key is parked behind it, to get at what other keys have. While half of
+    /// what may be under way is, others are well served, and it may take as long as the target is slow.
+    pub(super) fn patience(&self) -> Duration {
+        if Progress::get(&self.shared.progress.in_flight) < self.gate.width() / 2 {
+            return SLOW;
+        }
+        let usual = self.gate.usual().unwrap_or(SLOWER.1);
+        SLOW.max(usual * SLOWER.0)
     }
 
     /// Whether as much is parked as may be.

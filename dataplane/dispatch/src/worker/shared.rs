@@ -12,14 +12,11 @@ use evhub_telemetry::Tracer;
 use tokio::{sync::OnceCell, sync::watch, time::sleep};
 use uuid::Uuid;
 
-use super::{Assignment, Work};
+use super::{Assignment, Work, lane::Lane};
 use crate::{
     Progress,
     protocol::{Behind, Planted, Rules},
 };
-
-/// The name of a lane: the key of its events.
-pub(super) type Lane = Arc<[u8]>;
 
 pub(super) struct Shared<J> {
     pub(super) journal: J,
@@ -78,10 +75,8 @@ impl<J: Journal> Shared<J> {
     /// The lane of an event, by its record's key.
     pub(super) fn lane(&self, key: Option<&bytes::Bytes>) -> Option<Lane> {
         match self.joined.policy.order {
-            Order::Partition => Some(Lane::default()),
-            Order::Key | Order::KeyFirstAttempt => {
-                key.filter(|key| !key.is_empty()).map(|key| Arc::from(&key[..]))
-            }
+            Order::Partition => Some(Lane::of(b"")),
+            Order::Key | Order::KeyFirstAttempt => key.filter(|key| !key.is_empty()).map(|key| Lane::of(key)),
             Order::None => None,
         }
     }

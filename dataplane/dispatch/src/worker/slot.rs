@@ -8,13 +8,16 @@ mod ends;
 mod intake;
 mod parking;
 
+pub(super) use self::intake::Door;
+
 use std::collections::{HashMap, VecDeque};
 
 use evhub_event::Record;
 use evhub_journal::{Journal, Stored};
 use evhub_routing::OnExhausted;
+use tokio::time::Instant;
 
-use super::{out::Out, shared::Lane, task::Payload};
+use super::{lane::Lane, out::Out, task::Payload};
 use crate::{
     dead::Reason,
     parked::HELD,
@@ -49,6 +52,10 @@ pub(super) struct Working {
     /// When what is on its way to be parked may be attempted.
     instants: HashMap<Place, i64>,
     letters: HashMap<Place, Record>,
+    /// How many are on their way to be parked.
+    parking: usize,
+    /// When each attempt under way began.
+    started: HashMap<Place, Instant>,
     backlog: VecDeque<Read>,
     /// Whether its sources are paused.
     pub(super) paused: bool,
@@ -59,13 +66,16 @@ pub(super) struct Working {
 
 /// What was read of a source and not taken in yet.
 pub(super) enum Read {
-    Record(u16, Stored),
+    Record(u16, Stored, Option<Lane>),
     End(u16, u64),
 }
 
 impl Working {
-    /// With more ended than this and not committed no attempt is started: a crash would repeat them all.
-    pub(super) const MOST_UNCOMMITTED: usize = 256;
+    /// With more ended than this and not committed no attempt is started: a crash would repeat them all. It is as much as
+    /// ends, at full speed, while a busy disk takes its time for a commit.
+    pub(super) const MOST_UNCOMMITTED: usize = 1024;
+    /// With more than this the next commit does not wait for its time.
+    const COMMIT_AT: usize = 128;
 
     /// Begins with what was found parked.
     pub(super) fn new<J: Journal>(
@@ -83,10 +93,20 @@ impl Working {
                 }
             }
         }
-        let (payloads, instants) = (HashMap::new(), HashMap::new());
-        let (letters, backlog) = (HashMap::new(), VecDeque::new());
-        let (paused, uncommitted, flying) = (false, 0, 0);
-        Self { number, partition, payloads, parked, instants, letters, backlog, paused, uncommitted, flying }
+        Self {
+            number,
+            partition,
+            parked,
+            payloads: HashMap::new(),
+            instants: HashMap::new(),
+            letters: HashMap::new(),
+            parking: 0,
+            started: HashMap::new(),
+            backlog: VecDeque::new(),
+            paused: false,
+            uncommitted: 0,
+            flying: 0,
+        }
     }
 
     /// Nothing of this partition is here any more.
@@ -95,6 +115,11 @@ impl Working {
         for rest in self.parked.values() {
             out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
         }
+    }
+
+    /// Whether so much has ended that the next commit is due.
+    pub(super) fn must_commit(&self) -> bool {
+        self.uncommitted - self.flying >= Self::COMMIT_AT
     }
 
     /// What to commit now, if there is anything.

@@ -7,7 +7,7 @@ use evhub_journal::{Error, Journal, Stored, TopicPartition};
 use evhub_routing::Start;
 use tracing::{error, warn};
 
-use super::shared::{Lane, Shared};
+use super::{lane::Lane, shared::Shared};
 use crate::{
     Progress,
     dead::{DeadLetter, Reason},

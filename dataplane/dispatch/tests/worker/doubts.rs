@@ -185,16 +185,16 @@ async fn what_a_crash_may_repeat_is_bounded_however_long_commits_are_refused() {
     let running = world.start();
     running.until_listening().await;
     refuse.send_replace(true);
-    world.publish_many("e", 1000, None, 0).await;
-    let most = 256 + u64::from(world.processor.policy.max_in_flight);
-    until("as much is delivered as may be", || running.delivered() >= 256).await;
+    world.publish_many("e", 3000, None, 0).await;
+    let most = 1024 + u64::from(world.processor.policy.max_in_flight);
+    until("as much is delivered as may be", || running.delivered() >= 1024).await;
     let before = world.log.commits().len();
     until("commits were refused meanwhile", || world.log.commits().len() > before + 2).await;
     assert!(running.delivered() <= most, "{} delivered and not committed", running.delivered());
     refuse.send_replace(false);
-    world.until_committed(1000).await;
+    world.until_committed(3000).await;
     running.stop().await;
-    assert_eq!(target.count(), 1000);
+    assert_eq!(target.count(), 3000);
 }
 
 #[tokio::test]

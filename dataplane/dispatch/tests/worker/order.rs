@@ -91,6 +91,21 @@ async fn a_slow_key_keeps_64_waiting_and_parks_the_rest() {
 }
 
 #[tokio::test]
+async fn a_backlog_that_moves_is_not_parked() {
+    let target = Target::new(|_| Reply::After(Duration::from_millis(100), 200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.policy.max_in_flight = 40;
+    world.publish_keys(600, 40).await;
+    let running = world.start();
+    until("all are delivered", || running.delivered() == 600).await;
+    running.stop().await;
+    assert_eq!(target.overlaps(), 0);
+    // None is, unless the machine stands still for longer than four attempts take.
+    let parked = world.records(STATE, 0).await.len();
+    assert!(parked < 60, "{parked} records of state for 600 events that waited for their turn alone");
+}
+
+#[tokio::test]
 async fn a_partition_that_hangs_holds_no_other() {
     let (open, gate) = watch::channel(false);
     let target = Target::new(move |attempt| match attempt.id() {

@@ -29,6 +29,8 @@ pub(crate) struct Attempt {
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Status(u16),
+    /// This status, after so long.
+    After(Duration, u16),
     Text(u16, Vec<u8>),
     /// A redirect to this URL.
     Redirect(String),
@@ -188,6 +190,10 @@ impl Inner {
     ) -> io::Result<bool> {
         match reply {
             Reply::Status(status) => self.send(stream, status, "", b"", under_way).await,
+            Reply::After(wait, status) => {
+                tokio::time::sleep(wait).await;
+                self.send(stream, status, "", b"", under_way).await
+            }
             Reply::Text(status, text) => self.send(stream, status, "", &text, under_way).await,
             Reply::Redirect(url) => {
                 self.send(stream, 307, &format!("location: {url}\r\n"), b"", under_way).await

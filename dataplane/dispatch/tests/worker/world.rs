@@ -145,13 +145,18 @@ impl World {
 
     /// Publishes so many events, named by their kind and a number from 0.
     pub(crate) async fn publish_many(&self, kind: &str, count: u32, key: Option<&str>, partition: u32) {
-        let appends: Vec<_> = (0..count)
-            .map(|n| {
-                let record = kafka::encode(&event(&format!("{kind}{n}"), key));
-                self.log.log.append(EVENTS, Place::Partition(partition), record)
-            })
-            .collect();
-        for append in appends {
+        self.publish_all((0..count).map(|n| event(&format!("{kind}{n}"), key)), partition).await;
+    }
+
+    /// Publishes so many events of so many keys, which take turns, to partition 0.
+    pub(crate) async fn publish_keys(&self, count: u32, keys: u32) {
+        let events = (0..count).map(|n| event(&format!("e{n}"), Some(&format!("k{}", n % keys))));
+        self.publish_all(events, 0).await;
+    }
+
+    async fn publish_all(&self, events: impl Iterator<Item = Event>, partition: u32) {
+        let append = |event| self.log.log.append(EVENTS, Place::Partition(partition), kafka::encode(&event));
+        for append in events.map(append).collect::<Vec<_>>() {
             append.await.expect("it is appended");
         }
     }

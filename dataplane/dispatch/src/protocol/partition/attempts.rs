@@ -109,10 +109,11 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
     pub(super) fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
-        let Some(lane) = lane.filter(|lane| self.lanes.logged(lane) > 0) else { return };
+        let Some(lane) = lane else { return };
+        let Some(look) = self.lanes.look(lane).filter(|look| look.logged > 0) else { return };
         let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
         let followers = self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place);
-        let followers: Vec<Place> = followers.take(self.parkable(lane)).collect();
+        let followers: Vec<Place> = followers.take(self.may_park(look.parked)).collect();
         for place in followers {
             self.park(place, Kind::Behind, effects);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     super::{
         Behind, Deviation, Kind, Place,
-        lanes::{Home, Item, Stage},
+        lanes::{Home, Item, Look, Stage},
         load::StateKey,
     },
     Effect, Partition,
@@ -52,10 +52,14 @@ impl<L: Clone + Ord> Partition<L> {
     /// A record was read. Returns whether its payload is needed from now on; a record that is resolved, parked or
     /// received already needs nothing.
     pub fn received(&mut self, place: Place, lane: Option<L>, effects: &mut Vec<Effect>) -> bool {
+        let crowded = self.is_crowded();
         if !self.admit(place, effects) {
             return false;
         }
-        let park = lane.as_ref().is_some_and(|lane| self.must_park(lane));
+        let look = lane.as_ref().and_then(|lane| self.lanes.look(lane));
+        let park = look.is_some_and(|look| {
+            self.may_park(look.parked) > 0 && (look.is_held() || self.is_full(&look, crowded))
+        });
         self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
         if park {
             self.park(place, Kind::Behind, effects);
@@ -131,30 +135,28 @@ impl<L: Clone + Ord> Partition<L> {
         }
     }
 
-    /// A later record of a lane is parked when its head is parked, when enough are waiting, or when the partition is
-    /// half full: one key must not take the room of all.
-    fn must_park(&self, lane: &L) -> bool {
-        if self.parkable(lane) == 0 {
-            return false;
-        }
-        let head = self.lanes.of(lane).next();
-        let held = |(_, item): (Place, &Item<L>)| {
-            matches!(item.stage, Stage::Resting | Stage::Parking(Kind::Retry, _))
-        };
-        let waiting = self.lanes.logged(lane);
-        head.is_some_and(held)
-            || waiting > self.rules.max_waiting
-            || (waiting > 0 && self.unresolved() > self.rules.max_unresolved / 2)
+    /// The head of a lane behind which one more of it would now be parked for want of room alone: when that has ended there
+    /// may be room. What is parked behind a parked head is none of these; that is its only way to be resolved.
+    pub fn head_of_full(&self, lane: &L) -> Option<Place> {
+        let look = self.lanes.look(lane)?;
+        let full =
+            self.is_full(&look, self.is_crowded()) && !look.is_held() && self.may_park(look.parked) > 0;
+        full.then_some(look.head)
     }
 
-    /// How many more of a lane may be parked behind others. Where there is little room that is more important than to spare the
-    /// log: a partition full of what rests would have nothing to try its target with.
-    pub(super) fn parkable(&self, lane: &L) -> usize {
+    /// Whether enough of a lane are waiting, or any in a crowded partition: one key must not take the room of all.
+    fn is_full(&self, lane: &Look<'_, L>, crowded: bool) -> bool {
+        lane.logged > self.rules.max_waiting || (lane.logged > 0 && crowded)
+    }
+
+    /// How many more may be parked behind others of a lane of which so many are. Where there is little room that is more
+    /// important than to spare the log: a partition full of what rests would have nothing to try its target with.
+    pub(super) fn may_park(&self, parked: usize) -> usize {
         let spared = self.sparing && self.unresolved() <= self.rules.max_unresolved / 2;
         if spared || self.rules.behind == Behind::Wait {
             return 0;
         }
-        self.rules.max_parked_in_lane.saturating_sub(self.lanes.parked(lane))
+        self.rules.max_parked_in_lane.saturating_sub(parked)
     }
 
     pub(super) fn park(&mut self, place: Place, kind: Kind, effects: &mut Vec<Effect>) {

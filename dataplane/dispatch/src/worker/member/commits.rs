@@ -6,30 +6,21 @@ use evhub_journal::{CommitError, Committed, Journal, Tail, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{
-        slot::{Slot, Working},
-        task::Done,
-    },
+    super::{slot::Slot, task::Done},
     Exit, Member,
 };
 use crate::protocol::{Doubt, Next, Offsets, after};
 
-/// What is resolved is committed at the latest after this long, or when so many deliveries have ended: half of what a
-/// partition may have ended and not committed, so that its commit is answered before it must stop for it.
+/// What is resolved is committed at the latest after this long.
 const COMMIT_AFTER: Duration = Duration::from_millis(100);
-const COMMIT_EVERY: usize = Working::MOST_UNCOMMITTED / 2;
 
 impl<J: Journal> Member<J> {
     pub(super) fn commit_soon(&mut self) {
-        if self.ended >= COMMIT_EVERY {
-            return self.commit_all();
-        }
         self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_AFTER);
     }
 
     pub(super) fn commit_all(&mut self) {
         self.commit_at = None;
-        self.ended = 0;
         let partitions: Vec<u32> = self.slots.keys().copied().collect();
         for partition in partitions {
             self.commit_one(partition);

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::{
     super::{
-        shared::Lane,
+        lane::Lane,
         slot::{Rest, Slot, Working},
         takeover::{self, Body, Found, Taken},
         task::{self, Done},

@@ -7,6 +7,8 @@ use std::{
 
 use evhub_event::{Controls, Record};
 use evhub_journal::Journal;
+use futures_util::FutureExt;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
@@ -49,12 +51,13 @@ impl Working {
         let Some(start) = next else { return Err(permit) };
         Progress::add(&out.shared.progress.attempts, 1);
         Progress::add(&out.shared.progress.in_flight, 1);
+        self.started.insert(start.place, Instant::now());
         let payload = self.payloads.remove(&start.place);
         let (shared, epoch) = (Arc::clone(&out.shared), self.partition.claim().epoch);
         let topic = out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default();
         let current = Arc::clone(&out.current);
         let attempt = task::attempt(shared, current, (self.number, epoch), (start, topic), payload, permit);
-        out.run(self.number, async move { Done::Attempted(Box::new(attempt.await)) });
+        out.run(self.number, attempt.map(|attempted| Done::Attempted(Box::new(attempted))));
         Ok(())
     }
 
@@ -63,9 +66,12 @@ impl Working {
         let Attempted { mut start, mut payload, answer, began, permit } = attempted;
         let progress = Arc::clone(&out.shared.progress);
         progress.in_flight.fetch_sub(1, Relaxed);
+        self.started.remove(&start.place);
         self.uncommitted += 1;
         Progress::add(&progress.attempt_micros, began.1.elapsed().as_micros() as u64);
-        let controls = Controls::of(&payload.record);
+        let delivered = matches!(answer, Answer::Status { status: 200..=299, .. } | Answer::Accepted);
+        // What a delivered event asked for matters no more.
+        let controls = if delivered { Controls::default() } else { Controls::of(&payload.record) };
         // What an event's publisher did not give the time for says nothing of the target.
         let hurried = controls.timeout.is_some_and(|allowed| allowed < out.current.processor.target.timeout);
         match answer {

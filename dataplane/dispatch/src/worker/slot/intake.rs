@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use evhub_event::{Record, kafka, record::PROCESSOR_UID};
 use evhub_journal::{Journal, Stored};
+use tokio::time::Instant;
 
 use super::{
-    super::{out::Out, shared::now, task::Payload},
+    super::{lane::Lane, out::Out, shared::now, task::Payload},
     Read, Working,
 };
 use crate::{
@@ -23,6 +24,19 @@ const MOST_HELD: usize = 64 << 20;
 /// How many records are held against an expression at once: each may take milliseconds, and others want to run as well.
 const EXPRESSIONS: usize = 16;
 
+/// How many of a partition may be on their way to be parked before more are taken in only to be parked: a pause of the
+/// whole machine makes every attempt look slow, and should not put all of a backlog into the state.
+const MOST_PARKING: usize = 64;
+
+/// Whether something may come in.
+pub(in crate::worker) enum Door {
+    /// There is nothing, or no room for it.
+    Closed,
+    Open,
+    /// Not before this.
+    Until(Instant),
+}
+
 impl Working {
     /// Takes note of what was read.
     pub(in crate::worker) fn read(&mut self, read: Read) {
@@ -36,11 +50,13 @@ impl Working {
         let at_once =
             if filter.is_some_and(|filter| filter.cel.is_some()) { EXPRESSIONS } else { usize::MAX };
         for _ in 0..at_once {
-            if !self.has_room(out) {
+            if !self.can_take_in(out) {
                 break;
             }
             match self.backlog.pop_front() {
-                Some(Read::Record(source, stored)) => self.receive(source, stored, &mut effects, out),
+                Some(Read::Record(source, stored, lane)) => {
+                    self.receive((source, stored, lane), &mut effects, out);
+                }
                 Some(Read::End(source, end)) => self.partition.reached(source, end, &mut effects),
                 None => break,
             }
@@ -56,7 +72,23 @@ impl Working {
 
     /// Whether there is something to take in, and room for it.
     pub(in crate::worker) fn can_take_in<J: Journal>(&self, out: &Out<J>) -> bool {
-        !self.backlog.is_empty() && self.has_room(out)
+        match self.door(out) {
+            Door::Open => true,
+            Door::Closed => false,
+            Door::Until(at) => at <= Instant::now(),
+        }
+    }
+
+    /// Whether what was read next may come in. What would only be parked for want of room, to be written and read once more,
+    /// stays outside for as long as the delivery before it moves. If that does not, others are not to wait for it.
+    pub(in crate::worker) fn door<J: Journal>(&self, out: &Out<J>) -> Door {
+        let Some(next) = self.backlog.front().filter(|_| self.has_room(out)) else { return Door::Closed };
+        let Read::Record(_, _, Some(lane)) = next else { return Door::Open };
+        let Some(head) = self.partition.head_of_full(lane).filter(|_| !self.partition.is_replaying()) else {
+            return Door::Open;
+        };
+        let started = self.started.get(&head).filter(|_| self.parking < MOST_PARKING);
+        started.map_or(Door::Closed, |started| Door::Until(*started + out.patience()))
     }
 
     /// While the target is in trouble, no more is taken in than it takes to have something to try it with that was never
@@ -72,8 +104,7 @@ impl Working {
 
     fn receive<J: Journal>(
         &mut self,
-        source: u16,
-        stored: Stored,
+        (source, stored, lane): (u16, Stored, Option<Lane>),
         effects: &mut Vec<Effect>,
         out: &mut Out<J>,
     ) {
@@ -90,7 +121,6 @@ impl Working {
             true => Intake::Now,
             false => wanted::intake(&out.current.processor, &stored.record),
         };
-        let lane = shared.lane(stored.record.key.as_ref());
         let due = match intake {
             Intake::Later(delay) => wanted::due(stored.timestamp, delay, now()),
             Intake::Now | Intake::Undelayed => None,

@@ -67,9 +67,16 @@ impl Working {
             causes: payload.causes,
             event: payload.record,
         };
+        self.parking += 1;
         let key = parked::encode_key(&shared.joined.uid, key);
         let parking = task::park(shared, self.number, parked, key);
         out.run(self.number, async move { Done::Parked(place, parking.await) });
+    }
+
+    /// A parked delivery is durable.
+    pub(in crate::worker) fn parked(&mut self, place: Place, at: u64, effects: &mut Vec<Effect>) {
+        self.parking -= 1;
+        self.partition.parked(place, at, effects);
     }
 
     fn bury<J: Journal>(&mut self, place: Place, out: &Out<J>) {
