@@ -17,6 +17,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use self::problem::{Outcome, Problem};
+use crate::exit::Usage;
 
 /// A hub that takes longer to accept a connection is as good as gone.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -39,18 +40,16 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[command(next_help_heading = "Which hub")]
 pub(crate) struct Options {
     /// The hub's api listener
-    #[arg(
-        long,
-        global = true,
-        env = "EVHUB_SERVER",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8083"
-    )]
-    pub(crate) server: Server,
+    // Read as a URL by whoever asks the hub: what the environment says must not keep other verbs from their work.
+    #[arg(long, global = true, env = "EVHUB_SERVER", value_name = "URL", default_value = SERVER)]
+    server: String,
     /// The namespace of names given without one
     #[arg(short, long, global = true, value_parser = crate::name::label, default_value = "default")]
     pub(crate) namespace: String,
 }
+
+/// Where `evhub dev` listens if nobody says otherwise.
+const SERVER: &str = "http://127.0.0.1:8083";
 
 /// The address of an api listener, without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +102,19 @@ pub(crate) fn path(namespace: &str, segments: &[&str]) -> String {
         .iter()
         .chain(segments)
         .fold(String::new(), |path, segment| path + "/" + &utf8_percent_encode(segment, SEGMENT).to_string())
+}
+
+// === impl Options ===
+
+impl Options {
+    /// A client of the hub that is meant. A variable that is set to nothing counts as not set.
+    pub(crate) fn client(&self) -> Result<Client, Usage> {
+        let text = if self.server.is_empty() { SERVER } else { &self.server };
+        let invalid = |error: NotAServer| {
+            Usage(format!("invalid value '{text}' for '--server <URL>' (or EVHUB_SERVER): {error}"))
+        };
+        Ok(Client::new(&text.parse().map_err(invalid)?))
+    }
 }
 
 // === impl Client ===
@@ -319,6 +331,17 @@ mod tests {
         {
             assert_eq!(text.parse::<Server>(), Err(NotAServer), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_names_the_usual_hub() {
+        let named = |server: &str| {
+            let options = Options { server: server.to_owned(), namespace: String::new() };
+            options.client().map(|client| client.server.to_string()).ok()
+        };
+        assert_eq!(named("").as_deref(), Some(SERVER));
+        assert_eq!(named("http://127.0.0.1:9/").as_deref(), Some("http://127.0.0.1:9"));
+        assert_eq!(named("https://hub"), None);
     }
 
     #[test]

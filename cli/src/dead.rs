@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,13 +57,16 @@ enum Verb {
         output: output::Options,
     },
     /// Deliver dead letters again
-    #[command(after_help = "Examples:\n  evhub dead redrive -n shop billing evhub.shop.orders:0:17\n  \
-        evhub dead redrive -n shop billing --all --dry-run")]
+    #[command(
+        group = ArgGroup::new("which").required(true).args(["ids", "all"]),
+        after_help = "Examples:\n  evhub dead redrive -n shop billing evhub.shop.orders:0:17\n  \
+            evhub dead redrive -n shop billing --all --dry-run"
+    )]
     Redrive {
         /// The Processor: NAME or NAMESPACE/NAME
         processor: Reference,
         /// Which ones, as `dead list` names them
-        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
+        #[arg(value_name = "ID")]
         ids: Vec<String>,
         /// Every one there is now
         #[arg(long)]
@@ -219,10 +222,12 @@ fn story(letter: &Letter, style: Style) -> String {
         let _ = writeln!(text, "  {name:<14} {}", printable(&value));
     }
     for (name, value) in &letter.rest {
-        let _ = match (name.as_str(), value.as_str()) {
-            ("dataBase64", Some(data)) => write!(text, "  {:<14}{}", "data", self::data(data)),
-            _ => write!(text, "  {:<14}{}", printable(name), plain(value)),
+        let (name, value) = match (name.as_str(), value.as_str()) {
+            ("dataBase64", Some(data)) => ("data".to_owned(), self::data(data)),
+            _ => (printable(name), plain(value)),
         };
+        let width = if value.starts_with('\n') { 0 } else { 14 };
+        let _ = write!(text, "  {name:<width$}{value}");
     }
     text
 }
@@ -259,6 +264,17 @@ fn flat(item: &Value) -> String {
         Value::Object(members) if members.len() == 2 && members.contains_key("name") => {
             let text = |name| members.get(name).and_then(Value::as_str).unwrap_or_default();
             format!("{}: {}", printable(text("name")), printable(text("value")))
+        }
+        Value::Object(members) if members.contains_key("attempt") && members.contains_key("text") => {
+            let word = |name: &str| {
+                members.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), printable))
+            };
+            let attempt = word("attempt").map(|attempt| format!("attempt {attempt}"));
+            [word("time"), attempt, word("status"), word("text")]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("  ")
         }
         Value::Object(members) => members.iter().map(member).collect::<Vec<_>>().join("  "),
         other => other.to_string(),
@@ -339,10 +355,7 @@ evhub.shop.orders:3:17  order-4  ada  MAX_ATTEMPTS  3         2026-01-01T00:00:0
     fn a_story_tells_everything() {
         let story = story(&letter(), Style::none());
         assert!(story.starts_with("evhub.shop.orders:3:17\n  event          order-4\n"), "{story}");
-        assert!(
-            story.ends_with("  causes        \n    attempt=3  status=503  text=no\n  processorUid   u-1\n"),
-            "{story}"
-        );
+        assert!(story.ends_with("  causes\n    attempt 3  503  no\n  processorUid   u-1\n"), "{story}");
     }
 
     #[test]

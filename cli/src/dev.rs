@@ -319,6 +319,9 @@ impl Listeners {
         parts.listen("the listener of --grpc", grpc);
         let admin = admin::router(hub.clone(), drain.clone());
         parts.listen("the listener of --admin", serve("admin", self.admin, admin, lasting));
-        parts.listen("the listener of --api", serve("api", self.api, api::router(hub.clone()), drain));
+        let api = api::router(hub.clone());
+        let is_here = self.api.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let api = if is_here { api::local(api) } else { api };
+        parts.listen("the listener of --api", serve("api", self.api, api, drain));
     }
 }

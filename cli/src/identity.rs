@@ -6,8 +6,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -106,8 +107,14 @@ impl Identities {
         self.epoch
     }
 
-    /// Tells each resource who it is. Those that are new are created `now`, in milliseconds since the Unix epoch.
-    pub(crate) fn assign(&mut self, objects: &mut [Object], now: i64) {
+    /// Tells each resource who it is. Those that are new are created `now`, in milliseconds since the Unix epoch. Topics
+    /// outlive their resource, and `made` says of each how many partitions it finds: they hold for a new one, too.
+    pub(crate) fn assign(
+        &mut self,
+        objects: &mut [Object],
+        now: i64,
+        made: impl Fn(&(Kind, Name)) -> Option<u32>,
+    ) {
         let mut before = std::mem::take(&mut self.entries);
         let holders = holders(objects, &before);
         for (index, object) in objects.iter_mut().enumerate() {
@@ -115,7 +122,8 @@ impl Identities {
             let key = (resource.kind, resource.name.clone());
             let holds = holders.get(&key) == Some(&index);
             let known = if holds { before.remove(&key) } else { None };
-            let entry = known.map_or_else(|| Entry::new(resource, now), |entry| entry.met(resource));
+            let mut entry = known.map_or_else(|| Entry::new(resource, now), |entry| entry.met(resource));
+            entry.kept.partitions = entry.kept.partitions.max(made(&key));
             entry.tell(resource);
             if holds {
                 self.entries.insert(key, entry);
@@ -194,10 +202,12 @@ fn file(resource: &Resource) -> Option<String> {
     resource.origin.as_ref().map(|Origin { file, .. }| file.clone())
 }
 
-/// Whole or not at all, whenever the power fails.
+/// Whole or not at all, whenever the power fails. For nobody else to read: specs may hold a service's password.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("json.new");
-    let mut file = File::create(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    // One that an earlier attempt left behind keeps its own mode.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;

@@ -105,7 +105,7 @@ async fn forward(
     entry: &Entry,
 ) -> Result<StatusCode, String> {
     let Some(event) = &entry.event else { return Err("not an event".to_owned()) };
-    let event = json::decode(&Bytes::from(event.to_string())).map_err(|invalid| invalid.to_string())?;
+    let event = json::decode(&Bytes::from(event.raw().to_owned())).map_err(|invalid| invalid.to_string())?;
     let (mut headers, body) = evhub_event::http::encode(&event);
     identify(&mut headers);
     let mut request = Request::new(Full::new(body));

@@ -4,8 +4,9 @@
 //! nothing, and works wherever files can be read. What changed is read when two looks in a row agree, so that an editor
 //! or a copy has finished. A folder that cannot be read changes nothing: not knowing is not the same as *none*.
 
+mod telling;
+
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -14,21 +15,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Compiled, Settings, World};
+use evhub_compile::{Settings, World, names};
 use evhub_crds::Kind;
 use evhub_dataplane::{Unserved, provision};
-use evhub_journal::Embedded;
+use evhub_journal::{Embedded, Journal as _};
 use evhub_lifecycle::Drain;
 use evhub_routing::{Generation, Name, Snapshot};
 use tokio::{sync::watch, time::sleep};
-use tracing::{error, info, warn};
+use tracing::info;
 
-use crate::{
-    exit::Configuration,
-    identity::Identities,
-    manifests,
-    settle::{self, Settled},
-};
+use self::telling::Telling;
+use crate::{exit::Configuration, identity::Identities, manifests, settle};
 
 /// How often is looked. A change is read after two to three of these, and so runs well within a second.
 const LOOK: Duration = Duration::from_millis(150);
@@ -39,20 +36,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What the system says of one file: the same as long as nobody touched it.
 type Look = Vec<(PathBuf, u64, u64, i64, i64)>;
 
-/// Something to say: what is wrong, or worth a look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Line {
-    Verdict {
-        object: Option<String>,
-        file: Option<String>,
-        reason: String,
-        field: Option<String>,
-        message: String,
-    },
-    Wrong(String),
-    Odd(String),
-}
-
 /// A followed folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -62,8 +45,7 @@ pub(crate) struct Folder {
     journal: Embedded,
     current: Arc<Snapshot>,
     unserved: watch::Sender<Arc<[Unserved]>>,
-    /// What was said last, so that nothing is said twice.
-    told: Vec<Line>,
+    telling: Telling,
     /// What was read last.
     seen: Look,
 }
@@ -76,10 +58,12 @@ impl Folder {
         identities: Identities,
         journal: Embedded,
     ) -> anyhow::Result<Self> {
-        let (current, told, seen) = (Arc::default(), Vec::new(), look(&dir));
+        let (current, telling, seen) = (Arc::default(), Telling::default(), look(&dir));
         let (unserved, _) = watch::channel(Arc::default());
-        let mut folder = Self { dir, settings, identities, journal, current, unserved, told, seen };
+        let mut folder = Self { dir, settings, identities, journal, current, unserved, telling, seen };
         folder.read().await?;
+        let Snapshot { producers, processors, .. } = folder.current.as_ref();
+        info!(producers = producers.len(), processors = processors.len(), "compiled");
         Ok(folder)
     }
 
@@ -115,11 +99,13 @@ impl Folder {
         match self.read().await {
             Ok(true) => {
                 publish.send_replace(self.current());
-                info!(generation = %self.current.generation, "the folder changed; what it says now runs");
+                let Snapshot { generation, producers, processors } = self.current.as_ref();
+                let (producers, processors) = (producers.len(), processors.len());
+                info!(%generation, producers, processors, "the folder changed; what it says now runs");
             }
             Ok(false) => info!("the folder changed, and what runs stays the same"),
             Err(problem) => {
-                self.say(vec![Line::Wrong(format!("{problem:#}; what runs stays the same"))]);
+                self.telling.failure(format!("{problem:#}; what runs stays the same"));
                 // What the folder says is read when it changes; what the disk refused is tried again.
                 if !problem.is::<Configuration>() {
                     return sleep(RETRY).await;
@@ -135,90 +121,48 @@ impl Folder {
             .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
         let mut objects = loaded.objects;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        self.identities.assign(&mut objects, now);
+        self.identities.assign(&mut objects, now, |key| made(&self.journal, &self.settings.prefix, key));
         let world = World { settings: self.settings.clone(), objects };
         let settled = settle::settle(&world, &self.identities.standing());
-        self.report(&settled, loaded.warnings);
+        self.telling.verdicts(&self.dir, &settled, loaded.warnings);
         self.identities.save(&settled)?;
-        self.unserved.send_replace(unserved(&settled.compiled));
+        self.unserved.send_replace(telling::unserved(&settled.compiled));
         let generation = self.current.generation;
         let mut snapshot = Snapshot { generation, ..settled.compiled.snapshot };
         if generation != Generation::default() && snapshot == *self.current {
+            self.telling.success();
             return Ok(false);
         }
         provision::provision(&self.journal, &snapshot).await.context("could not make the topics")?;
         snapshot.generation =
             Generation { epoch: self.identities.epoch(), revision: generation.revision + 1 };
+        self.telling.success();
         self.current = Arc::new(snapshot);
         Ok(true)
     }
-
-    fn report(&mut self, settled: &Settled, warnings: Vec<String>) {
-        let mut lines: Vec<Line> = warnings.into_iter().map(Line::Odd).collect();
-        for verdict in &settled.compiled.verdicts {
-            let name = verdict.namespace.as_ref().zip(verdict.name.as_ref());
-            let object = name.map(|(namespace, name)| format!("{namespace}/{name}"));
-            let file = verdict.origin.as_ref().map(ToString::to_string);
-            let stands = if settled.stands(verdict) { "; it runs on as it was accepted last" } else { "" };
-            lines.extend(verdict.findings.iter().map(|finding| Line::Verdict {
-                object: object.clone(),
-                file: file.clone(),
-                reason: format!("{}/{}", finding.condition, finding.reason),
-                field: finding.field.clone(),
-                message: format!("{}{stands}", finding.message),
-            }));
-        }
-        if settled.compiled.verdicts.is_empty() {
-            let dir = self.dir.display();
-            lines.push(Line::Odd(format!(
-                "{dir}: no Producer and no Processor there; nothing can be published"
-            )));
-        }
-        self.say(lines);
-        let snapshot = &settled.compiled.snapshot;
-        info!(producers = snapshot.producers.len(), processors = snapshot.processors.len(), "compiled");
-    }
-
-    /// Says what was not said the last time.
-    fn say(&mut self, lines: Vec<Line>) {
-        for line in lines.iter().filter(|line| !self.told.contains(line)) {
-            match line {
-                Line::Verdict { object, file, reason, field, message } => {
-                    error!(object, file, reason, field, "{message}");
-                }
-                Line::Wrong(text) => error!("{text}"),
-                Line::Odd(text) => warn!("{text}"),
-            }
-        }
-        self.told = lines;
-    }
 }
 
-fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
-    let mut all = BTreeMap::new();
-    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
-        let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
-        let Some(finding) = verdict.findings.first() else { continue };
-        let name = Name::new(namespace, name);
-        // A second one of the same name is told of by its elder.
-        if !compiled.snapshot.processors.contains_key(&name) {
-            let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
-            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
-        }
-    }
-    all.into_values().collect()
+/// How many partitions a resource's topics have, if any was ever made under its name.
+fn made(journal: &Embedded, prefix: &str, (kind, name): &(Kind, Name)) -> Option<u32> {
+    let topics = match kind {
+        Kind::Producer => vec![names::events(prefix, name)],
+        Kind::Processor => vec![names::own(prefix, name, "state"), names::own(prefix, name, "inbox")],
+    };
+    topics.iter().filter_map(|topic| journal.partitions(topic)).max()
 }
 
 /// Looks at the manifests; a folder that cannot be listed looks like an empty one, and reading it then tells why.
 fn look(dir: &Path) -> Look {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut files: Look = entries
-        .filter_map(|entry| {
+    // Whatever else lies there, even a log of ours, must not hold up an edit.
+    let manifests = entries.map(|entry| entry.path()).filter(|path| manifests::is_manifest(path));
+    let mut files: Look = manifests
+        .filter_map(|path| {
             // Follows links: mounts swap what they point to.
-            let found = fs::metadata(entry.path()).ok()?;
+            let found = fs::metadata(&path).ok()?;
             let changed = found.ctime().wrapping_mul(1_000_000_000).wrapping_add(found.ctime_nsec());
             let written = found.mtime().wrapping_mul(1_000_000_000).wrapping_add(found.mtime_nsec());
-            Some((entry.path(), found.ino(), found.len(), written, changed))
+            Some((path, found.ino(), found.len(), written, changed))
         })
         .collect();
     files.sort();

@@ -1,9 +1,11 @@
 //! Logs, on standard error: JSON for machines, lines for a terminal. `EVHUB_LOG` says which.
 
-use std::{env, ffi::OsString, io, io::IsTerminal};
+use std::{env, ffi::OsString, fmt, io, io::IsTerminal};
 
+use jiff::Zoned;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
+    fmt::{format::Writer, time::FormatTime},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -20,7 +22,8 @@ pub(crate) fn init(quiet: bool) {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     if io::stderr().is_terminal() {
-        registry.with(layer.with_ansi(crate::style::wanted())).init();
+        let layer = layer.with_ansi(crate::style::wanted()).with_target(false).with_timer(Clock);
+        registry.with(layer).init();
     } else {
         registry.with(layer.json().flatten_event(true)).init();
     }
@@ -29,6 +32,15 @@ pub(crate) fn init(quiet: bool) {
             allowed = "LEVEL or target=LEVEL, with commas between; levels: off error warn info debug trace",
             "EVHUB_LOG makes no sense, logging at info"
         );
+    }
+}
+
+/// The time of day here: who looks on knows the date, and no place in the code is of interest to them.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", Zoned::now().strftime("%H:%M:%S%.3f"))
     }
 }
 

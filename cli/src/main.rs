@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{client::Client, exit::Exit};
+use crate::exit::Exit;
 
 /// evhub keeps events in a log and delivers each to every service that wants it: in order per key, retried durably,
 /// dead-lettered with the reason, never lost.
@@ -74,17 +74,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(Cli { hub, verb }: Cli) -> anyhow::Result<Exit> {
-    let client = Client::new(&hub.server);
     match verb {
         Verb::Dev(args) => dev::run(args).await,
         Verb::Check(args) => check::run(args),
-        Verb::Publish(args) => publish::run(&client, &hub.namespace, args).await,
-        Verb::Tail(args) => tail::run(&client, &hub.namespace, args).await,
-        Verb::Listen(args) => listen::run(&client, &hub.namespace, args).await,
+        Verb::Publish(args) => publish::run(&hub.client()?, &hub.namespace, args).await,
+        Verb::Tail(args) => tail::run(&hub.client()?, &hub.namespace, args).await,
+        Verb::Listen(args) => listen::run(&hub.client()?, &hub.namespace, args).await,
         Verb::Sink(args) => sink::run(args).await,
-        Verb::Dead(args) => dead::run(&client, &hub.namespace, args).await,
-        Verb::Resume(args) => resume::run(&client, &hub.namespace, args).await,
-        Verb::Status(args) => status::run(&client, &hub.namespace, args).await,
+        Verb::Dead(args) => dead::run(&hub.client()?, &hub.namespace, args).await,
+        Verb::Resume(args) => resume::run(&hub.client()?, &hub.namespace, args).await,
+        Verb::Status(args) => status::run(&hub.client()?, &hub.namespace, args).await,
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Version(args) => version::run(&args),
     }

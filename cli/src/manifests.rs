@@ -55,7 +55,10 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Loaded, Unreadable> {
 
 fn add(loaded: &mut Loaded, file: &Path, bytes: Vec<u8>) {
     let file = file.display().to_string();
-    let text = if bytes.len() as u64 > MAX_FILE_BYTES {
+    let text = if bytes.is_empty() {
+        // What a full disk leaves of a file that was being saved. Removing the file is how to say that nothing is there.
+        Err("the file is empty; remove it if its resources are to go")
+    } else if bytes.len() as u64 > MAX_FILE_BYTES {
         Err("the file is larger than 8 MiB")
     } else {
         String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text")
@@ -77,7 +80,7 @@ fn manifests_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        if is_manifest(&path) && path.is_file() {
+        if is_manifest(&path) && is_to_be_read(&path) {
             files.push(path);
         }
     }
@@ -85,8 +88,17 @@ fn manifests_of(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What cannot be looked at is there all the same, as a link whose target is away: reading it then tells why. Only what was
+/// removed since the directory was listed is not.
+fn is_to_be_read(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(found) => found.is_file(),
+        Err(_) => !fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+    }
+}
+
 /// Editors and mounts keep files of their own beside ours; their names begin with a dot.
-fn is_manifest(path: &Path) -> bool {
+pub(crate) fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
@@ -99,9 +111,12 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn explain(path: &Path, error: &io::Error) -> String {
-    let path = path.display();
+fn explain(file: &Path, error: &io::Error) -> String {
+    let path = file.display();
     match error.kind() {
+        io::ErrorKind::NotFound if fs::symlink_metadata(file).is_ok() => {
+            format!("{path}: this link leads nowhere: bring back what it names, or remove it")
+        }
         io::ErrorKind::NotFound => format!(
             "{path}: there is no such file or directory: name a directory of manifests, or a file \
              (examples/quickstart has some to start with)"

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use evhub_crds::rules::is_dns_label;
 use evhub_routing::Name;
 
 /// A Producer's or Processor's name, with or without its namespace.
@@ -36,10 +37,7 @@ impl FromStr for Reference {
 
 /// A DNS label, as every name and namespace is.
 pub(crate) fn label(text: &str) -> Result<String, Invalid> {
-    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    let edges = !text.starts_with('-') && !text.ends_with('-');
-    let valid = (1..=63).contains(&text.len()) && text.bytes().all(inner) && edges;
-    if valid { Ok(text.to_owned()) } else { Err(Invalid) }
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err(Invalid) }
 }
 
 #[cfg(test)]

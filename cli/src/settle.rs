@@ -25,38 +25,54 @@ impl Settled {
         self.standing.contains(key)
     }
 
-    /// Likewise, of a verdict.
+    /// Whether this verdict is on one of those, and it can run as it was.
     pub(crate) fn stands(&self, verdict: &Verdict) -> bool {
-        !verdict.accepted && key(verdict).is_some_and(|key| self.standing.contains(&key))
+        let Some(key) = key(verdict) else { return false };
+        let snapshot = &self.compiled.snapshot;
+        let runs = match key.0 {
+            Kind::Producer => snapshot.producers.contains_key(&key.1),
+            Kind::Processor => snapshot.processors.contains_key(&key.1),
+        };
+        !verdict.accepted && self.standing.contains(&key) && runs
     }
 }
 
-/// Decides. A resource that is refused is replaced by what it was, so that the others are decided on beside what runs.
+/// Decides. A resource that is refused is replaced by what it was, so that the others are decided on beside what runs; which
+/// may refuse more of them, until all that ever was accepted stands. Each round replaces at least one.
 pub(crate) fn settle(world: &World, standing: &Standing) -> Settled {
-    let found = compile(world);
-    let refused: BTreeSet<_> =
-        found.verdicts.iter().filter(|verdict| !verdict.accepted).filter_map(key).collect();
-    let met: BTreeSet<_> = world.objects.iter().filter_map(resource).map(of).collect();
-    let stands = |key: &(Kind, Name)| refused.contains(key) || !met.contains(key);
-    let replacing: BTreeMap<_, _> = standing.iter().filter(|(key, _)| stands(key)).collect();
-    if replacing.is_empty() {
-        return Settled { compiled: found, standing: BTreeSet::new() };
+    let mut replaced = Standing::new();
+    let mut refusals = Vec::new();
+    loop {
+        let mut compiled = compile(&beside(world, &replaced));
+        // Where one of several of a name is accepted, the name is well, whatever is said of the others.
+        let is_missing = |key: &(Kind, Name)| !compiled.kept.contains_key(key) && !replaced.contains_key(key);
+        let missing: Standing = standing
+            .iter()
+            .filter(|(key, _)| is_missing(key))
+            .map(|(key, old)| (key.clone(), old.clone()))
+            .collect();
+        let is_of =
+            |all: &Standing, verdict: &Verdict| key(verdict).is_some_and(|key| all.contains_key(&key));
+        if missing.is_empty() {
+            compiled.verdicts.retain(|verdict| !is_of(&replaced, verdict));
+            compiled.verdicts.splice(..0, refusals);
+            replaced.retain(|key, _| compiled.kept.contains_key(key));
+            return Settled { compiled, standing: replaced.into_keys().collect() };
+        }
+        refusals.extend(compiled.verdicts.into_iter().filter(|verdict| is_of(&missing, verdict)));
+        replaced.extend(missing);
     }
-    // Another one of the same name is not it.
+}
+
+/// The world with these as they were. Another one of the same name is not it, and stays.
+fn beside(world: &World, replaced: &Standing) -> World {
     let is_replaced = |object: &&Object| {
-        resource(object)
-            .is_some_and(|found| replacing.get(&of(found)).is_some_and(|old| old.uid == found.uid))
+        resource(object).is_some_and(|found| replaced.get(&of(found)).is_some_and(|old| old.uid == found.uid))
     };
     let mut objects: Vec<Object> =
         world.objects.iter().filter(|object| !is_replaced(object)).cloned().collect();
-    objects.extend(replacing.values().map(|old| Object::Resource(Box::new(Resource::clone(old)))));
-    let mut compiled = compile(&World { settings: world.settings.clone(), objects });
-    let of_replaced = |verdict: &Verdict| key(verdict).is_some_and(|key| replacing.contains_key(&key));
-    let refusals = found.verdicts.into_iter().filter(|verdict| !verdict.accepted && of_replaced(verdict));
-    let others = std::mem::take(&mut compiled.verdicts).into_iter().filter(|verdict| !of_replaced(verdict));
-    compiled.verdicts = refusals.chain(others).collect();
-    let standing = replacing.into_keys().filter(|key| compiled.kept.contains_key(key)).cloned().collect();
-    Settled { compiled, standing }
+    objects.extend(replaced.values().map(|old| Object::Resource(Box::new(old.clone()))));
+    World { settings: world.settings.clone(), objects }
 }
 
 fn key(verdict: &Verdict) -> Option<(Kind, Name)> {
@@ -73,3 +89,6 @@ fn resource(object: &Object) -> Option<&Resource> {
 fn of(resource: &Resource) -> (Kind, Name) {
     (resource.kind, resource.name.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,19 @@ use serde_json::Value;
 use crate::{
     client::{Client, path},
     exit::Exit,
-    output::{self, Table, or_dash},
+    output::{self, Format, Table, or_dash},
     style::{Style, Tone},
 };
 
-/// Show the Producers and Processors of a namespace and how they are doing
+/// Show the Producers and Processors of a namespace, or of all, and how they are doing
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  evhub status -n shop\n  evhub status -n shop -o json")]
+#[command(
+    after_help = "Examples:\n  evhub status -n shop\n  evhub status -A\n  evhub status -n shop -o json"
+)]
 pub(crate) struct Args {
+    /// All namespaces that there are
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
     #[command(flatten)]
     output: output::Options,
 }
@@ -69,22 +74,65 @@ struct Processor {
 
 /// Prints it.
 pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow::Result<Exit> {
-    let intent = || format!("could not read the status of namespace {namespace}");
-    let status = Status {
-        producers: client.list(&path(namespace, &["producers"])).await.with_context(intent)?,
-        processors: client.list(&path(namespace, &["processors"])).await.with_context(intent)?,
+    let namespaces = if args.all_namespaces {
+        client.list("/namespaces").await.context("could not read which namespaces there are")?
+    } else {
+        vec![namespace.to_owned()]
     };
-    output::value(args.output.output, &status, || tables(namespace, &status, Style::stdout()))?;
+    let mut status = Status { producers: Vec::new(), processors: Vec::new() };
+    for namespace in &namespaces {
+        let intent = || format!("could not read the status of namespace {namespace}");
+        let of = |kind| path(namespace, &[kind]);
+        status.producers.extend(client.list::<Producer>(&of("producers")).await.with_context(intent)?);
+        status.processors.extend(client.list::<Processor>(&of("processors")).await.with_context(intent)?);
+    }
+    let is_empty = status.producers.is_empty() && status.processors.is_empty();
+    // Only a hint, so that a hub that does not know is no failure.
+    let others: Vec<String> = if is_empty && args.output.output == Format::Table {
+        client.list("/namespaces").await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    output::value(args.output.output, &status, || {
+        if is_empty { nothing(&namespaces, &others) } else { tables(&status, Style::stdout()) }
+    })?;
     Ok(Exit::Success)
 }
 
-fn tables(namespace: &str, status: &Status, style: Style) -> String {
+/// Where to look instead.
+fn nothing(namespaces: &[String], others: &[String]) -> String {
+    match (namespaces, others) {
+        ([namespace], []) => format!("nothing runs in namespace {namespace}; another one is named with -n\n"),
+        (_, []) => "nothing runs here: the hub's folder has no resource that is accepted\n".to_owned(),
+        ([namespace], [only]) => {
+            format!("nothing runs in namespace {namespace}; what runs is in {only}: -n {only}\n")
+        }
+        (_, _) => format!(
+            "nothing runs there; what runs is in {}: -n NAMESPACE, or -A for all\n",
+            others.join(", ")
+        ),
+    }
+}
+
+fn tables(status: &Status, style: Style) -> String {
     let producers = producers(&status.producers, style);
     let processors = processors(&status.processors, style);
-    match (producers, processors) {
-        (None, None) => format!("nothing runs in namespace {namespace}; another one is named with -n\n"),
-        (Some(one), None) | (None, Some(one)) => one,
-        (Some(producers), Some(processors)) => format!("{producers}\n{processors}"),
+    let tables = [producers, processors].into_iter().flatten().collect::<Vec<_>>().join("\n");
+    let exhausted = status.processors.iter().filter(|one| one.is_exhausted());
+    exhausted.fold(tables, |text, Processor { namespace, name, .. }| {
+        let line = format!(
+            "{namespace}/{name} suspended itself: an event is exhausted, the hub's log says which and why. \
+             `evhub resume {namespace}/{name}` tries it once more"
+        );
+        format!("{text}\n{}\n", style.paint(Tone::Warning, &line))
+    })
+}
+
+impl Processor {
+    /// Whether an event stopped it, and not its author.
+    fn is_exhausted(&self) -> bool {
+        let conditions = self.rest.get("conditions").and_then(Value::as_array);
+        conditions.into_iter().flatten().any(|one| one["type"] == "Suspended" && one["reason"] == "Exhausted")
     }
 }
 
@@ -173,14 +221,37 @@ shop/orders  yes    4           evhub.shop.orders
 PROCESSOR     READY  LAG  OLDEST                    PARKED  IN FLIGHT  DEAD  LAST DELIVERY
 shop/billing  yes    12   2026-01-01T00:00:00.000Z  2       1          3     2026-01-01T00:00:01.000Z
 ";
-        assert_eq!(tables("shop", &status(), Style::none()), expected);
+        assert_eq!(tables(&status(), Style::none()), expected);
     }
 
     #[test]
     fn an_empty_namespace_says_where_to_look() {
-        let none = Status { producers: vec![], processors: vec![] };
-        let text = tables("default", &none, Style::none());
-        assert_eq!(text, "nothing runs in namespace default; another one is named with -n\n");
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        for (asked, others, expected) in [
+            (
+                &["default"][..],
+                &["shop"][..],
+                "nothing runs in namespace default; what runs is in shop: -n shop\n",
+            ),
+            (
+                &["default"],
+                &["a", "b"],
+                "nothing runs there; what runs is in a, b: -n NAMESPACE, or -A for all\n",
+            ),
+            (&["default"], &[], "nothing runs in namespace default; another one is named with -n\n"),
+            (&[], &[], "nothing runs here: the hub's folder has no resource that is accepted\n"),
+        ] {
+            assert_eq!(nothing(&names(asked), &names(others)), expected);
+        }
+    }
+
+    #[test]
+    fn who_suspended_itself_is_told_of() {
+        let mut status = status();
+        assert!(!tables(&status, Style::none()).contains("resume"));
+        let condition = serde_json::json!([{"type": "Suspended", "status": "True", "reason": "Exhausted"}]);
+        status.processors[0].rest.insert("conditions".to_owned(), condition);
+        assert!(tables(&status, Style::none()).contains("`evhub resume shop/billing` tries it once more\n"));
     }
 
     #[test]

@@ -62,7 +62,9 @@ pub(crate) fn note(format: Format, text: &str) {
 fn print(entry: &Entry, format: Format, style: Style) -> anyhow::Result<String> {
     match format {
         Format::Table => Ok(line(entry, style)),
-        format => output::each(format, entry),
+        Format::Json => output::each(format, entry),
+        // YAML has no place for JSON as it was written.
+        Format::Yaml => output::each(format, &entry.plain()?),
     }
 }
 

@@ -171,6 +171,6 @@ fn a_refusal_comes_with_a_next_step() {
         text(&output.stderr),
         "error: could not redrive dead letters of default/billing\n  \
          because: 404 UNKNOWN_PROCESSOR: no Processor of this name runs here\n\
-         help: `evhub status -n NAMESPACE` lists what the hub runs there\n"
+         help: `evhub status -A` lists what there is; a namespace is named by -n NAMESPACE or NAMESPACE/NAME\n"
     );
 }

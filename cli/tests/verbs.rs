@@ -146,6 +146,22 @@ fn the_environment_names_the_hub_too() {
     assert!(text(&output.stderr).contains(&server));
 }
 
+/// Verbs that ask no hub care for none, and a variable set to nothing is not set.
+#[test]
+fn only_who_asks_a_hub_reads_where_it_is() {
+    let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart");
+    for (server, line, code) in [
+        ("", &["version"][..], 0),
+        ("https://hub", &["version"], 0),
+        ("https://hub", &["check", quickstart], 0),
+        ("https://hub", &["status"], 64),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));
+        let output = command.args(line).env("EVHUB_SERVER", server).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{server:?} {line:?}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn a_log_filter_that_makes_no_sense_is_a_warning() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evhub"));

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `Accepted` | `Accepted` | `Invalid`, `UnknownField`, `UnknownValue`, `Undecodable`, `DuplicateName`, `FieldImmutable`, `OrderBreak`, `EgressDenied`, `EvhubNameTaken`, `EvhubAppDenied` |
 //! | `ResolvedRefs` | `ResolvedRefs` | `NotFound`, `NotAccepted`, `PartitionsDiffer` |
-//! | `Ready` | `Ready` | any of the above; `Unknown` with `Pending` until the first verdict |
+//! | `Suspended` | `Suspended`, by its author; `Exhausted`, by an event whose attempts are used up | absent instead |
+//! | `Ready` | `Ready`, `Suspended` | any of the above; `Unknown` with `Pending` until the first verdict |
 
 use std::fmt;
 
@@ -54,7 +55,9 @@ pub enum ConditionType {
     Accepted,
     /// Everything that the spec names exists and fits. True with `ResolvedRefs`.
     ResolvedRefs,
-    /// The summary of the others. True with `Ready`.
+    /// Nothing is delivered, and everything is kept. True with `Suspended` or `Exhausted`.
+    Suspended,
+    /// The summary of the others. True with `Ready`, or with `Suspended` when its author wants no deliveries.
     Ready,
 }
 
@@ -91,6 +94,10 @@ pub enum Reason {
     NotAccepted,
     /// `ResolvedRefs`: the Producers of one Processor differ in their number of partitions.
     PartitionsDiffer,
+    /// `Suspended` and `Ready`: its author wants it so.
+    Suspended,
+    /// `Suspended`: an event's attempts are used up, and `onExhausted` says so.
+    Exhausted,
     /// `Ready`: an event published now will be dispatched.
     Ready,
     /// Any: nothing has looked at it yet.
@@ -105,6 +112,7 @@ impl ConditionType {
         match self {
             Self::Accepted => "Accepted",
             Self::ResolvedRefs => "ResolvedRefs",
+            Self::Suspended => "Suspended",
             Self::Ready => "Ready",
         }
     }
@@ -120,7 +128,7 @@ impl fmt::Display for ConditionType {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Accepted,
         Self::Invalid,
         Self::UnknownField,
@@ -136,6 +144,8 @@ impl Reason {
         Self::NotFound,
         Self::NotAccepted,
         Self::PartitionsDiffer,
+        Self::Suspended,
+        Self::Exhausted,
         Self::Ready,
         Self::Pending,
     ];
@@ -158,6 +168,8 @@ impl Reason {
             Self::NotFound => "NotFound",
             Self::NotAccepted => "NotAccepted",
             Self::PartitionsDiffer => "PartitionsDiffer",
+            Self::Suspended => "Suspended",
+            Self::Exhausted => "Exhausted",
             Self::Ready => "Ready",
             Self::Pending => "Pending",
         }
@@ -189,7 +201,12 @@ impl Reason {
             | Self::EvhubNameTaken
             | Self::EvhubAppDenied => Some(ConditionType::Accepted),
             Self::NotFound | Self::NotAccepted | Self::PartitionsDiffer => Some(ConditionType::ResolvedRefs),
-            Self::Accepted | Self::ResolvedRefs | Self::Ready | Self::Pending => None,
+            Self::Accepted
+            | Self::ResolvedRefs
+            | Self::Suspended
+            | Self::Exhausted
+            | Self::Ready
+            | Self::Pending => None,
         }
     }
 }

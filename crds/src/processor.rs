@@ -241,7 +241,7 @@ pub struct ProcessorStatus {
 }
 
 /// A host name, an IPv4 address or an IPv6 address in brackets; a port; a path with or without a query.
-const URL_PATTERN: &str =
+pub(crate) const URL_PATTERN: &str =
     "^https?://([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[!-\"$-~]*)?$";
 
 // === impl ProcessorSpec ===

@@ -88,7 +88,11 @@ pub const TLS_NEEDS_HTTPS: &str = "tls needs an https URL";
 pub const INITIAL_OVER_MAX: &str = "initial must not be longer than max";
 
 /// Said when the number of partitions falls.
-pub const PARTITIONS_SHRINK: &str = "partitions may grow, never shrink; create a new Producer";
+pub const PARTITIONS_SHRINK: &str = "partitions may grow, never shrink; create a Producer of another name";
+
+/// Said when a Processor is to read from fewer partitions than it did.
+pub const FEWER_PARTITIONS: &str =
+    "the partitions of its Producers may become more, never fewer; create a Processor of another name";
 
 /// Said when a Producer is to be called otherwise.
 pub const EVHUB_IMMUTABLE: &str = "evhub is immutable; create a new Producer";

@@ -1,7 +1,11 @@
-//! Checks a document against a kind's schema, as an API server does, with its words and the value that was found.
+//! Checks a document against a kind's schema, as an API server does, with its words and the value that was found; where its
+//! words are a pattern, with better ones.
 //!
 //! The schema is the one in the CRD, so that the two can not disagree. Rules that a schema cannot say are in
 //! [`crate::rules`].
+
+mod unknown;
+mod words;
 
 use std::sync::LazyLock;
 
@@ -9,6 +13,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+pub use self::unknown::unknown_fields;
 use crate::{Duration, Kind, Port, Quantity, StartFrom, crd, duration, port, quantity, start};
 
 /// Something wrong with a document.
@@ -46,37 +51,6 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, spec: Option<&Value>) -> Result<T
     // The schema comes from the types, so that this fails only where a type is stricter than its schema.
     serde_json::from_value(without_nulls(spec)).map_err(|error| vec![invalid("spec", error.to_string())])
 }
-
-/// The fields of a whole document that do not exist, each with the nearest one that does.
-pub fn unknown_fields(kind: Kind, document: &Value) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    unknown(of(kind), "", document, &mut problems);
-    if let Some(metadata) = document.get("metadata").and_then(Value::as_object) {
-        for field in metadata.keys().filter(|field| !METADATA.contains(&field.as_str())) {
-            problems.push(unknown_field("metadata", field, METADATA.into_iter()));
-        }
-    }
-    problems
-}
-
-/// The fields of Kubernetes' own metadata, which no CRD describes.
-const METADATA: [&str; 15] = [
-    "annotations",
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "labels",
-    "managedFields",
-    "name",
-    "namespace",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
 
 fn of(kind: Kind) -> &'static Value {
     static SCHEMAS: LazyLock<[Value; 2]> = LazyLock::new(|| {
@@ -140,11 +114,24 @@ fn mistyped(schema: &Value, path: &str, value: &Value) -> Option<Problem> {
         Value::Array(_) => wanted == "array",
         Value::Object(_) => wanted == "object",
     };
-    let hint = match value {
-        Value::Bool(_) => "; unquoted, on, off, yes, no, y and n are booleans: write quotes",
-        _ => "",
-    };
-    (!fits).then(|| invalid(path, format!("must be of type {wanted} (got {}{hint})", shown(value))))
+    (!fits).then(|| {
+        let hint = match value {
+            Value::Bool(_) => "; unquoted, on, off, yes, no, y and n are booleans: write quotes",
+            // A status, for one.
+            Value::Number(number) if matches(schema, &number.to_string()) => "; write quotes",
+            _ => "",
+        };
+        let words = schema["pattern"].as_str().and_then(words::of);
+        let wanted = words.map_or_else(|| format!("of type {wanted}"), str::to_owned);
+        invalid(path, format!("must be {wanted} (got {}{hint})", shown(value)))
+    })
+}
+
+/// Whether a text is of the form that the schema states, if it states one.
+fn matches(schema: &Value, text: &str) -> bool {
+    schema["pattern"]
+        .as_str()
+        .is_some_and(|pattern| Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)))
 }
 
 fn object(schema: &Value, path: &str, fields: &Map<String, Value>, problems: &mut Vec<Problem>) {
@@ -203,11 +190,11 @@ fn string(schema: &Value, path: &str, text: &str, problems: &mut Vec<Problem>) {
         return;
     }
     if let Some(pattern) = schema["pattern"].as_str()
-        && !Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
+        && !matches(schema, text)
     {
-        let example = schema["example"].as_str().map(|example| format!(", for example {example}"));
-        let message = format!("should match '{pattern}'{} (got {})", example.unwrap_or_default(), got());
-        problems.push(invalid(path, message));
+        let wanted =
+            words::of(pattern).map_or_else(|| format!("a text of the form {pattern}"), str::to_owned);
+        problems.push(invalid(path, format!("must be {wanted} (got {})", got())));
     }
 }
 
@@ -260,38 +247,4 @@ fn without_nulls(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(without_nulls).collect(),
         other => other.clone(),
     }
-}
-
-// === fields ===
-
-fn unknown(schema: &Value, path: &str, value: &Value, problems: &mut Vec<Problem>) {
-    match value {
-        Value::Object(fields) => {
-            let Some(known) = schema["properties"].as_object() else { return };
-            for (name, value) in fields {
-                match known.get(name) {
-                    Some(schema) => unknown(schema, &joined(path, name), value, problems),
-                    None => problems.push(unknown_field(path, name, known.keys().map(String::as_str))),
-                }
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                unknown(&schema["items"], &format!("{path}[{index}]"), item, problems);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn unknown_field<'a>(parent: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Problem {
-    let wanted = name.to_ascii_lowercase();
-    let nearest = known.min_by_key(|known| strsim::osa_distance(&known.to_ascii_lowercase(), &wanted));
-    let nearest = nearest.map(|field| format!("; the nearest one is {field}")).unwrap_or_default();
-    let message = format!("unknown field {}{nearest}", shown(&Value::String(name.into())));
-    Problem { path: joined(parent, name), sort: Sort::UnknownField, message }
-}
-
-fn joined(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.into() } else { format!("{parent}.{name}") }
 }

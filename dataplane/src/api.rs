@@ -3,8 +3,10 @@
 //!
 //! This listener asks nobody who they are: being able to reach it is the permission, so it listens on loopback.
 
+mod conditions;
 mod dead;
 mod letters;
+mod local;
 mod log;
 mod replay;
 mod resume;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use self::letters::Letters;
+pub use self::local::local;
 use crate::{
     Hub, ingest,
     problem::{self, Problem, reason},
@@ -56,6 +59,7 @@ pub fn router<J: Journal>(hub: Hub<J>) -> Router {
     let watchers = Arc::new(Semaphore::new(tail::WATCHERS));
     let api = Api { hub: hub.clone(), letters: Letters::default(), watchers };
     Router::new()
+        .route("/namespaces", get(status::namespaces::<J>))
         .route("/namespaces/{namespace}/producers", get(status::producers::<J>))
         .route("/namespaces/{namespace}/producers/{name}", get(status::producer::<J>))
         .route("/namespaces/{namespace}/producers/{name}/events", get(log::events::<J>))

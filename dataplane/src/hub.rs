@@ -52,9 +52,9 @@ pub struct Unserved {
     pub reason: String,
 }
 
-/// The progress of every Processor that runs here.
+/// The progress of every Processor that runs here, by its uid: a later one of the same name begins anew.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<Name, Arc<Progress>>>>);
+pub struct Board(Arc<Mutex<BTreeMap<String, Arc<Progress>>>>);
 
 /// Tells a Processor's worker that the Processor's inbox topic has been made. The topic itself is the truth; this only
 /// spares the worker from asking for it again and again.
@@ -99,13 +99,14 @@ impl<J: Journal> Hub<J> {
     pub fn silent(&self) -> Vec<Name> {
         let running = self.running();
         let all = running.processors.iter();
-        let silent = all.filter(|(name, processor)| !self.board.of(name).listens(processor.generation));
+        let silent =
+            all.filter(|(_, processor)| !self.board.of(&processor.uid).listens(processor.generation));
         silent.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Forgets a Processor that runs no more.
-    pub(crate) fn forget(&self, name: &Name) {
-        self.board.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// Forgets a Processor that will not run again. Another one of its name is not it, and gets its own.
+    pub(crate) fn forget(&self, name: &Name, uid: &str) {
+        self.board.forget(uid);
         self.inboxes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.resumes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
@@ -163,8 +164,13 @@ impl Resumes {
 // === impl Board ===
 
 impl Board {
-    /// The progress of one Processor, made when it is first asked for.
-    pub fn of(&self, name: &Name) -> Arc<Progress> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
+    /// The progress of the Processor of this uid, made when it is first asked for.
+    pub fn of(&self, uid: &str) -> Arc<Progress> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets the Processor of this uid, which will not run again.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

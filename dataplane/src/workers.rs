@@ -61,7 +61,7 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
         tokio::select! {
             () = begun.as_mut() => break,
             Ok(()) = snapshots.changed() => {}
-            Some(ended) = workers.tasks.join_next() => workers.ended(ended).await,
+            Some(ended) = workers.tasks.join_next() => workers.ended(ended),
         }
     }
     for running in workers.running.values() {
@@ -96,8 +96,8 @@ impl<J: Journal> Workers<J> {
         let (sender, receiver) = watch::channel(Arc::new(work));
         let assignment = worker::Assignment {
             journal: self.hub.journal.clone(),
+            progress: self.hub.board.of(&uid),
             work: receiver,
-            progress: self.hub.board.of(&name),
             senders: self.senders.clone(),
             inbox: self.hub.inboxes.watch(&name),
             resume: self.hub.resumes.watch(&name),
@@ -124,20 +124,27 @@ impl<J: Journal> Workers<J> {
         self.running.insert(name, Running { uid, work: sender, stop, gone, task: handle.id() });
     }
 
-    async fn ended(&mut self, ended: Result<Name, JoinError>) {
+    fn ended(&mut self, ended: Result<Name, JoinError>) {
         match ended {
             Ok(name) => {
-                self.running.remove(&name);
-                if !self.hub.running().processors.contains_key(&name) {
-                    self.hub.forget(&name);
+                let Some(Running { uid, .. }) = self.running.remove(&name) else { return };
+                if self.hub.running().processors.get(&name).is_none_or(|wanted| wanted.uid != uid) {
+                    self.hub.forget(&name, &uid);
                 }
             }
             // A panic costs this Processor a second, and the others nothing: what is durable is the truth, so it is
             // claimed again and goes on.
             Err(error) => {
                 error!(%error, "a worker failed; it is started again");
-                sleep(RESTART).await;
-                self.running.retain(|_, running| running.task != error.id());
+                let found = self.running.iter_mut().find(|(_, running)| running.task == error.id());
+                if let Some((name, running)) = found {
+                    let name = name.clone();
+                    let rest = async move {
+                        sleep(RESTART).await;
+                        name
+                    };
+                    running.task = self.tasks.spawn(rest).id();
+                }
             }
         }
     }

@@ -71,9 +71,9 @@ impl Problem {
     /// What to do next, for those with a next step that the detail does not know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self.reason.as_deref() {
-            Some("UNKNOWN_PRODUCER" | "UNKNOWN_PROCESSOR") => {
-                Some("`evhub status -n NAMESPACE` lists what the hub runs there")
-            }
+            Some("UNKNOWN_PRODUCER" | "UNKNOWN_PROCESSOR") => Some(
+                "`evhub status -A` lists what there is; a namespace is named by -n NAMESPACE or NAMESPACE/NAME",
+            ),
             Some("UNKNOWN_DEAD_LETTER") => Some("`evhub dead list PROCESSOR` names them"),
             Some("REPLAY_RUNNING") => {
                 Some("ask again when it is done; `evhub status` shows what is still to be delivered")

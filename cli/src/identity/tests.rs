@@ -37,8 +37,18 @@ fn fresh() -> (tempfile::TempDir, Identities) {
 }
 
 /// One round as `dev` makes it; the resources as they were told who they are.
-fn round(identities: &mut Identities, mut objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
-    identities.assign(&mut objects, now);
+fn round(identities: &mut Identities, objects: Vec<Object>, now: i64) -> (Vec<Resource>, Compiled) {
+    round_over(None, identities, objects, now)
+}
+
+/// Likewise, where topics of the names have this many partitions.
+fn round_over(
+    made: Option<u32>,
+    identities: &mut Identities,
+    mut objects: Vec<Object>,
+    now: i64,
+) -> (Vec<Resource>, Compiled) {
+    identities.assign(&mut objects, now, |_| made);
     let settings = Settings {
         prefix: "evhub".into(),
         egress: Egress::Loopback,
@@ -87,6 +97,17 @@ fn deleting_and_creating_makes_another() {
     assert_ne!(before[0].uid, after[0].uid);
     assert_eq!(after[0].created, 30);
     assert!(compiled.is_sound(), "{:?}", compiled.verdicts);
+}
+
+#[test]
+fn a_topic_outlives_its_resource() {
+    let (_data, mut identities) = fresh();
+    round(&mut identities, vec![producer("a", 4)], 10);
+    round_over(Some(4), &mut identities, vec![], 20);
+    for (partitions, sound) in [(2, false), (3, false), (4, true), (6, true)] {
+        let (_, compiled) = round_over(Some(4), &mut identities, vec![producer("a", partitions)], 30);
+        assert_eq!(compiled.is_sound(), sound, "{partitions}: {:?}", compiled.verdicts);
+    }
 }
 
 #[test]
@@ -171,6 +192,15 @@ fn a_copy_does_not_take_the_name() {
     assert_eq!(before[0].uid, after[1].uid);
     assert_ne!(before[0].uid, after[0].uid);
     assert_eq!(compiled.snapshot.producers[&Name::new("shop", "orders")].partitions, 4);
+}
+
+#[test]
+fn nobody_else_may_read_what_is_kept() {
+    let (data, mut identities) = fresh();
+    File::create(data.path().join("objects.json.new")).unwrap();
+    round(&mut identities, vec![producer("a", 4)], 10);
+    let mode = fs::metadata(data.path().join("objects.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

@@ -153,12 +153,14 @@ fn a_directory_is_read_by_name_and_not_below() {
 #[test]
 fn files_that_are_no_text_are_undecodable() {
     let dir = tempfile::tempdir().unwrap();
-    let (binary, large) = (dir.path().join("a"), dir.path().join("b"));
+    let (binary, large, empty) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
     fs::write(&binary, [0xff, 0xfe]).unwrap();
     File::create(&large).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
-    let found = lines(&load(&[binary, large]).unwrap());
+    File::create(&empty).unwrap();
+    let found = lines(&load(&[binary, large, empty]).unwrap());
     assert!(found[0].ends_with("a:1 undecodable: the file is not UTF-8 text"), "{}", found[0]);
     assert!(found[1].ends_with("b:1 undecodable: the file is larger than 8 MiB"), "{}", found[1]);
+    assert!(found[2].contains("c:1 undecodable: the file is empty"), "{}", found[2]);
 }
 
 #[test]
@@ -166,4 +168,15 @@ fn every_missing_path_is_told() {
     let error = load(&["no/such/a".into(), "no/such/b".into()]).unwrap_err();
     assert_eq!(error.problems.len(), 2);
     assert!(error.problems[0].starts_with("no/such/a: there is no such file or directory: name "), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_looked_at_is_not_a_file_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.yaml"), producer("a")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("away"), dir.path().join("b.yaml")).unwrap();
+    let error = load(&[dir.path().to_owned()]).unwrap_err();
+    assert!(error.problems[0].contains("b.yaml: this link leads nowhere"), "{error}");
+    fs::write(dir.path().join("away"), producer("b")).unwrap();
+    assert_eq!(load(&[dir.path().to_owned()]).unwrap().objects.len(), 2);
 }

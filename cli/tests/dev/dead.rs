@@ -190,10 +190,6 @@ fn the_wrong_listener_is_told_from_the_api() {
         );
     }
     let output = exits(1, &mut hub.ask(&["dead", "list", "no-such"]));
-    assert!(
-        err(&output).contains("help: `evhub status -n NAMESPACE` lists what the hub runs there"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("help: `evhub status -A` lists what there is"), "{}", err(&output));
     hub.stop();
 }

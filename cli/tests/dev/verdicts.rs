@@ -76,7 +76,7 @@ fn what_waits_for_a_producer_keeps_the_hub_from_being_ready() {
 
 #[test]
 fn a_folder_without_resources_runs_and_says_so() {
-    let site = Site::new("");
+    let site = Site::new("# later\n");
     let hub = site.start();
     assert_eq!(get(hub.admin, "/readyz").0, 200);
     let said = hub.stop();

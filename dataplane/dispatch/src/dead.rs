@@ -41,6 +41,18 @@ impl Reason {
         Self::PoisonState,
     ];
 
+    /// The word for it, on the wire and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxAttempts => "MAX_ATTEMPTS",
+            Self::MaxAge => "MAX_AGE",
+            Self::NotRetryable => "NOT_RETRYABLE",
+            Self::PoisonDecode => "POISON_DECODE",
+            Self::PoisonEmpty => "POISON_EMPTY",
+            Self::PoisonState => "POISON_STATE",
+        }
+    }
+
     /// Whether there was nothing that could be sent.
     pub const fn is_poison(self) -> bool {
         matches!(self, Self::PoisonDecode | Self::PoisonEmpty | Self::PoisonState)

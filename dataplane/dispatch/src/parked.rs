@@ -1,4 +1,4 @@
-//! Parked deliveries as records of a Processor's `.state` topic. Pure.
+//! Parked deliveries as records of a Processor's `.state` topic, and the wish that those go on which suspended it. Pure.
 //!
 //! The record holds the event's own bytes and headers, never a reference to them: retention would eat what it points
 //! to. What the delivery has come to travels in one header of ours. The key begins with the Processor's uid, because a
@@ -19,8 +19,11 @@ const HEADER: &str = "evhub-parked";
 const VERSION: u32 = 1;
 /// Tells parked deliveries from whatever else the topic may come to hold.
 const TAG: u8 = b'p';
+/// Tells the wish that the Processor goes on.
+const RESUMED: u8 = b'r';
 
-/// The instant that never comes: its Processor was suspended because of this delivery, and whoever loads it knows.
+/// The instant that never comes: its Processor was suspended because of this delivery, and whoever loads it knows. Unless
+/// [`resumed`] comes after it in the same partition.
 pub const HELD: i64 = i64::MAX;
 
 /// A parked delivery.
@@ -161,6 +164,21 @@ pub fn encode_key(uid: &str, key: StateKey) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// The record that lets a Processor go on: whatever is held below it in its partition is held no longer, whoever loads it.
+/// It needs no clock, and nothing ever removes it but the next one: what is held is kept, so what comes after it is read.
+pub fn resumed(uid: &str) -> Record {
+    Record { key: Some(resumed_key(uid)), value: Some(Bytes::new()), headers: Vec::new() }
+}
+
+/// Whether a `.state` record's key is that of [`resumed`] of this Processor.
+pub fn is_resumed(uid: &str, key: &[u8]) -> bool {
+    key == resumed_key(uid)
+}
+
+fn resumed_key(uid: &str) -> Bytes {
+    Bytes::from([uid.as_bytes(), &[RESUMED]].concat())
+}
+
 /// Reads a `.state` record's key; `None` for one that is not this Processor's parked delivery.
 pub fn decode_key(uid: &str, key: &[u8]) -> Option<StateKey> {
     let (&TAG, rest) = key.strip_prefix(uid.as_bytes())?.split_first()? else { return None };
@@ -176,7 +194,7 @@ mod tests {
     use evhub_event::{Header, Record};
     use proptest::prelude::*;
 
-    use super::{HEADER, Parked, decode_key, encode_key};
+    use super::{HEADER, Parked, decode_key, encode_key, is_resumed, resumed};
     use crate::{
         dead::Cause,
         protocol::{Kind, StateKey},
@@ -219,6 +237,16 @@ mod tests {
             prop_assert_eq!(decode_key("uid-1", &bytes), Some(key));
             prop_assert_eq!(decode_key("uid-2", &bytes), None);
             prop_assert_eq!(decode_key("uid-1", &bytes[..bytes.len() - 1]), None);
+            prop_assert!(!is_resumed("uid-1", &bytes));
+        }
+
+        #[test]
+        fn a_wish_is_its_own_processors_and_no_delivery(uid in "[a-z0-9-]{1,36}") {
+            let record = resumed(&uid);
+            let key = record.key.as_deref().expect("it has one");
+            prop_assert!(is_resumed(&uid, key) && !is_resumed("other", key));
+            prop_assert_eq!(decode_key(&uid, key), None);
+            prop_assert!(record.value.is_some(), "it is no tombstone");
         }
 
         #[test]

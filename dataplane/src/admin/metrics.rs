@@ -117,7 +117,7 @@ impl Scrape {
         for (name, processor) in &snapshot.processors {
             let backlog = Backlog::of(&hub.journal, processor).await.ok().flatten();
             let lag = backlog.and_then(|backlog| i64::try_from(backlog.lag()).ok());
-            processors.push(Processor { name: name.clone(), progress: hub.board.of(name), lag });
+            processors.push(Processor { name: name.clone(), progress: hub.board.of(&processor.uid), lag });
         }
         hub.meters.keep(|name| snapshot.producers.contains_key(name));
         let flow = |name: &Name| (name.clone(), hub.meters.flow(name));

@@ -1,12 +1,18 @@
-//! Resuming: a Processor that suspended itself goes on. Tells its worker.
+//! Resuming: a Processor that suspended itself goes on. Writes that down, and tells its worker.
+//!
+//! What is held lies in the log, and so does the wish that it goes on: were it only told to a worker, one that is started
+//! anew would find the same event held, and suspend the Processor again.
 
 use axum::extract::State;
-use evhub_journal::Journal;
+use evhub_dispatch::parked;
+use evhub_journal::{Journal, Place, WriteError};
+use evhub_routing::Processor;
+use futures_util::future::try_join_all;
 use http::{StatusCode, Uri};
 
 use super::Api;
 use crate::{
-    problem::Problem,
+    problem::{Problem, reason},
     request::{Named, Query},
 };
 
@@ -18,6 +24,27 @@ pub(super) async fn resume<J: Journal>(
 ) -> Result<StatusCode, Problem> {
     Query::read(&uri, &[])?;
     let processor = api.processor(&name)?;
+    write(&api.hub.journal, &processor).await.map_err(unwritten)?;
     api.hub.resume(&processor.name);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes durable that whatever is held up to now is to be attempted. Where there is no topic nothing was ever held.
+async fn write<J: Journal>(journal: &J, processor: &Processor) -> Result<(), WriteError> {
+    let topic = &processor.state_topic;
+    let partitions = 0..journal.partitions(topic).unwrap_or(0);
+    let wish =
+        |partition| journal.append(topic, Place::Partition(partition), parked::resumed(&processor.uid));
+    try_join_all(partitions.map(wish)).await?;
+    Ok(())
+}
+
+fn unwritten(error: WriteError) -> Problem {
+    match error {
+        WriteError::Rejected(refusal) => refusal.into(),
+        WriteError::Unknown(_) => {
+            let detail = "the log did not answer, so the Processor may or may not go on: resume it again";
+            Problem::new(reason::LOG_UNAVAILABLE, detail).unknown().retry_after(1)
+        }
+    }
 }

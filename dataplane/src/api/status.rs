@@ -1,8 +1,7 @@
 //! How Producers and Processors are doing. Reads the log's ends and commits, never its events' data.
 
 use std::{
-    borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -14,7 +13,11 @@ use evhub_routing::{Name, Processor, Producer};
 use http::Uri;
 use serde::Serialize;
 
-use super::{Api, PAGE, Page, instant};
+use super::{
+    Api, PAGE, Page,
+    conditions::{self, Condition},
+    instant,
+};
 use crate::{
     Unserved,
     backlog::Backlog,
@@ -58,19 +61,28 @@ pub(super) struct ProcessorStatus {
     conditions: Vec<Condition>,
 }
 
-/// As Kubernetes has them; the reasons are those of the one table of conditions.
-#[derive(Debug, Serialize)]
-struct Condition {
-    r#type: &'static str,
-    status: &'static str,
-    reason: Cow<'static, str>,
-}
-
 /// A Processor that was written, whether it runs or not.
 #[derive(Clone, Debug)]
 enum Written {
     Running(Arc<Processor>),
     Unserved(Unserved),
+}
+
+/// The namespaces that have a resource.
+pub(super) async fn namespaces<J: Journal>(
+    State(api): State<Api<J>>,
+    uri: Uri,
+) -> Result<Json<Page<String>>, Problem> {
+    let query = Query::read(&uri, &["limit", "after"])?;
+    let limit = query.limit(PAGE.0, PAGE.1)?;
+    let after = query.text("after").unwrap_or_default();
+    let (snapshot, written) = (api.hub.running(), written(&api));
+    let all: BTreeSet<&str> =
+        snapshot.producers.keys().chain(written.keys()).map(|name| name.namespace.as_str()).collect();
+    let mut rest = all.into_iter().filter(|namespace| *namespace > after).map(str::to_owned);
+    let items: Vec<String> = rest.by_ref().take(limit).collect();
+    let next = rest.next().and(items.last().cloned());
+    Ok(Json(Page { items, next }))
 }
 
 pub(super) async fn producers<J: Journal>(
@@ -169,7 +181,7 @@ fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus 
 
 async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> ProcessorStatus {
     let Name { namespace, name } = processor.name.clone();
-    let progress = api.hub.board.of(&processor.name);
+    let progress = api.hub.board.of(&processor.uid);
     let ready = progress.listens(processor.generation);
     let (lag, oldest) = behind(api, processor).await;
     let letters = api.letters.of(&api.hub, processor).await;
@@ -186,18 +198,12 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> Proces
         dead_lettered: letters.ok().map(|index| index.count()),
         suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
-        conditions: conditions(ready, processor.suspend, progress.suspended.load(Relaxed)),
+        conditions: conditions::running(ready, processor.suspend, progress.suspended.load(Relaxed)),
     }
 }
 
 fn of_unserved(unserved: &Unserved) -> ProcessorStatus {
     let Unserved { name: Name { namespace, name }, accepted, reason } = unserved.clone();
-    let denied = |r#type| Condition { r#type, status: "False", reason: reason.clone().into() };
-    let conditions = if accepted {
-        vec![denied("Ready"), fact("Accepted"), denied("ResolvedRefs")]
-    } else {
-        vec![denied("Ready"), denied("Accepted")]
-    };
     ProcessorStatus {
         namespace,
         name,
@@ -210,7 +216,7 @@ fn of_unserved(unserved: &Unserved) -> ProcessorStatus {
         dead_lettered: None,
         suspended: false,
         last_delivery: None,
-        conditions,
+        conditions: conditions::unserved(accepted, &reason),
     }
 }
 
@@ -219,21 +225,4 @@ async fn behind<J: Journal>(api: &Api<J>, processor: &Processor) -> (Option<u64>
     let journal = &api.hub.journal;
     let Ok(Some(backlog)) = Backlog::of(journal, processor).await else { return (None, None) };
     (Some(backlog.lag()), backlog.oldest(journal).await.ok().flatten())
-}
-
-/// Only accepted and resolved Processors are in a snapshot.
-fn conditions(ready: bool, wanted: bool, exhausted: bool) -> Vec<Condition> {
-    let pending = Condition { r#type: "Ready", status: "False", reason: "Pending".into() };
-    let readiness = if ready { fact("Ready") } else { pending };
-    let mut conditions = vec![readiness, fact("Accepted"), fact("ResolvedRefs")];
-    if wanted || exhausted {
-        let reason = if exhausted { "Exhausted" } else { "Suspended" };
-        conditions.push(Condition { r#type: "Suspended", status: "True", reason: reason.into() });
-    }
-    conditions
-}
-
-/// A condition that holds, whose reason is then its own name.
-fn fact(r#type: &'static str) -> Condition {
-    Condition { r#type, status: "True", reason: r#type.into() }
 }

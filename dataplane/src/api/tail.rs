@@ -160,7 +160,7 @@ impl<J: Journal> Tail<J> {
     }
 }
 
-/// Writes one event of the stream. JSON has no line breaks, so one line of data holds all of it.
+/// Writes one event of the stream: JSON as it was written, a line of data for each of its own.
 fn event(text: &mut String, kind: Option<&str>, id: Option<&str>, data: &impl Serialize) {
     for (name, value) in [("event", kind), ("id", id)] {
         if let Some(value) = value {
@@ -168,8 +168,11 @@ fn event(text: &mut String, kind: Option<&str>, id: Option<&str>, data: &impl Se
         }
     }
     let data = serde_json::to_string(data).expect("what is sent is made of what JSON can say");
-    // An event's own JSON comes as it was written, line breaks included.
-    text.extend(["data: ", &data.replace(['\n', '\r'], " "), "\n\n"]);
+    for line in data.split('\n') {
+        // The format takes a carriage return for a line's end, and has no word for one that is not.
+        text.extend(["data: ", &line.replace('\r', " "), "\n"]);
+    }
+    text.push('\n');
 }
 
 #[cfg(test)]
@@ -177,11 +180,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_line_of_data() {
+    fn an_event_keeps_its_lines() {
         let mut text = String::new();
         let raw = serde_json::value::RawValue::from_string("{\n\"a\":\r\n1}".to_owned()).unwrap();
         event(&mut text, None, Some("0:7"), &raw);
         event(&mut text, Some("ended"), None, &json!({"reason": "x"}));
-        assert_eq!(text, "id: 0:7\ndata: { \"a\":  1}\n\nevent: ended\ndata: {\"reason\":\"x\"}\n\n");
+        assert_eq!(
+            text,
+            "id: 0:7\ndata: {\ndata: \"a\": \ndata: 1}\n\nevent: ended\ndata: {\"reason\":\"x\"}\n\n"
+        );
     }
 }

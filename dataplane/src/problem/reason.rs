@@ -31,6 +31,7 @@ reasons! {
     INVALID_HEADER 400 "A header is not valid"
     INVALID_JSON 400 "The body is not the JSON that belongs here"
     INCOMPLETE_BODY 400 "The body ended too early"
+    NOT_LOCAL 403 "Only programs of this machine may ask here"
     NOT_FOUND 404 "Nothing is here"
     UNKNOWN_PRODUCER 404 "There is no such Producer"
     UNKNOWN_PROCESSOR 404 "There is no such Processor"

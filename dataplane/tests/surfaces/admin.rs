@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    rig::{GENERATION, Rig, SINK, billing},
+    rig::{BILLING, GENERATION, Rig, SINK},
     wire::{get, request},
 };
 
@@ -120,7 +120,7 @@ async fn the_page_of_metrics_and_the_metrics_name_the_same() {
     let rig = Rig::start().await;
     rig.ask(rig.http, request("POST", SINK, &[], "x")).await;
     rig.ask(rig.http, request("POST", SINK, &[("content-encoding", "gzip")], "x")).await;
-    let progress = rig.hub.board.of(&billing());
+    let progress = rig.hub.board.of(BILLING);
     progress.last_delivery.store(1, Ordering::Relaxed);
     progress.delivered.store(3, Ordering::Relaxed);
     let answer = rig.ask(rig.admin, get("/metrics")).await;

@@ -1,14 +1,18 @@
 //! Status and the log, as tools read them.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
+use evhub_dataplane::{Unserved, api, server::Limits};
+use evhub_dispatch::parked;
 use evhub_event::{Header, Record};
-use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition};
+use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition, TopicSettings};
+use evhub_routing::Name;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
-    rig::{GENERATION, PARTITIONS, Rig, SINK, TOPIC, billing},
-    wire::{get, request},
+    rig::{BILLING, GENERATION, PARTITIONS, Rig, SINK, STATE, TOPIC, billing, serve},
+    wire::{Wire, get, request},
 };
 
 #[tokio::test]
@@ -34,16 +38,66 @@ async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
     let rig = Rig::start().await;
     let path = "/namespaces/shop/processors/billing";
     let told = rig.hub.resumes.watch(&billing());
-    rig.hub.board.of(&billing()).suspended.store(true, Ordering::Relaxed);
+    rig.hub.board.of(BILLING).suspended.store(true, Ordering::Relaxed);
     let status = rig.ask(rig.api, get(path)).await.json();
     assert_eq!(status["suspended"], true);
     let condition = json!({"type": "Suspended", "status": "True", "reason": "Exhausted"});
     assert!(status["conditions"].as_array().unwrap().contains(&condition), "{status}");
     let resume = |path: &str| request("POST", &format!("{path}/resume"), &[], "");
+    let (partitions, max_record_bytes) = (PARTITIONS, 1 << 20);
+    let settings =
+        TopicSettings { partitions, max_record_bytes, compacted: true, ..TopicSettings::default() };
+    rig.hub.journal.ensure(STATE, settings).await.unwrap();
     assert_eq!(rig.ask(rig.api, resume(path)).await.status, 204);
+    for partition in 0..PARTITIONS {
+        let at = TopicPartition { topic: STATE.to_owned(), partition };
+        let written = rig.hub.journal.read(&at, 0, 9, 1 << 20).await.unwrap().records;
+        let [wish] = written.as_slice() else { panic!("{partition}: {written:?}") };
+        assert!(parked::is_resumed(BILLING, wish.record.key.as_deref().unwrap()), "whoever comes next knows");
+    }
     assert!(told.has_changed().unwrap(), "its worker is told");
     let missing = rig.ask(rig.api, resume("/namespaces/shop/processors/x")).await;
     assert_eq!(missing.problem().1, "UNKNOWN_PROCESSOR");
+}
+
+#[tokio::test]
+async fn what_has_a_resource_is_a_namespace() {
+    let rig = Rig::that(|hub| {
+        let name = Name::new("audit", "lonely");
+        let unserved = Unserved { name, accepted: false, reason: "Invalid".to_owned() };
+        hub.unserved = watch::channel(Arc::from([unserved])).1;
+    })
+    .await;
+    let all = async |query: &str| rig.ask(rig.api, get(&format!("/namespaces{query}"))).await.json();
+    assert_eq!(all("").await, json!({"items": ["audit", "shop", "tight"]}));
+    assert_eq!(all("?limit=1").await, json!({"items": ["audit"], "next": "audit"}));
+    assert_eq!(all("?limit=2&after=audit").await, json!({"items": ["shop", "tight"]}));
+    assert_eq!(rig.ask(rig.api, get("/namespaces?x=1")).await.problem().1, "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn a_web_page_may_not_ask() {
+    let rig = Rig::start().await;
+    let drain = evhub_lifecycle::channel();
+    let router = api::local(api::router(rig.hub.clone()));
+    let (api, _) = serve("local", router, Limits::default(), &rig.hub, &drain.1).await;
+    let told = rig.hub.resumes.watch(&billing());
+    let dead = "/namespaces/shop/processors/billing/dead";
+    let resume = "/namespaces/shop/processors/billing/resume";
+    let text = ("content-type", "text/plain");
+    let mut wire = Wire::connect(api).await;
+    for (asked, field) in [
+        (format!("GET {dead} HTTP/1.1\r\nHost: evil.example\r\n\r\n").into(), "host"),
+        (request("POST", resume, &[text, ("origin", "http://evil.example")], "x"), "origin"),
+        (request("POST", SINK, &[text, ("origin", "https://evil.example:8083")], "x"), "origin"),
+    ] {
+        let refused = wire.exchange(asked).await;
+        let told = (403, "NOT_LOCAL".to_owned(), "rejected".to_owned(), Some(field.to_owned()));
+        assert_eq!(refused.problem(), told);
+        assert_eq!(wire.exchange(get(dead)).await.status, 200, "the connection lives, and others may ask");
+    }
+    assert!(!told.has_changed().unwrap() && rig.events().await.is_empty(), "nothing came of it");
+    assert_eq!(wire.exchange(request("POST", resume, &[], "")).await.status, 204);
 }
 
 #[tokio::test]
@@ -58,7 +112,7 @@ async fn a_processor_tells_what_is_known() {
         rig.ask(rig.http, request("POST", &format!("{SINK}?key=k"), &[], "x")).await;
     }
     commit(&rig, 1).await;
-    let progress = rig.hub.board.of(&billing());
+    let progress = rig.hub.board.of(BILLING);
     rig.listen(GENERATION);
     progress.parked.store(5, Ordering::Relaxed);
     progress.last_delivery.store(1_700_000_000_120, Ordering::Relaxed);

@@ -26,6 +26,8 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::wire::{Answer, Wire};
 
 pub(super) const TOPIC: &str = "evhub.shop.orders";
+/// What is parked for the one Processor.
+pub(super) const STATE: &str = "evhub.shop.billing.state";
 /// A topic that takes smaller records than its Producer's events may be.
 pub(super) const TIGHT: &str = "evhub.shop.tight";
 pub(super) const PARTITIONS: u32 = 4;
@@ -51,7 +53,7 @@ pub(super) struct Rig {
 impl Rig {
     /// This generation of the one Processor begins to listen.
     pub(super) fn listen(&self, generation: i64) {
-        let progress = self.hub.board.of(&billing());
+        let progress = self.hub.board.of(BILLING);
         progress.generation.store(generation, Relaxed);
         progress.listening.store(true, Relaxed);
     }
@@ -159,6 +161,9 @@ pub(super) async fn serve(
     (address, task)
 }
 
+/// The Processor's uid.
+pub(super) const BILLING: &str = "uid-billing";
+
 pub(super) fn billing() -> Name {
     Name::new("shop", "billing")
 }
@@ -197,11 +202,11 @@ fn processor() -> Processor {
     };
     Processor {
         name: billing(),
-        uid: "uid-billing".to_owned(),
+        uid: BILLING.to_owned(),
         generation: GENERATION,
         created: 0,
         group: "evhub.shop.billing.12345678".to_owned(),
-        state_topic: "evhub.shop.billing.state".to_owned(),
+        state_topic: STATE.to_owned(),
         dead_topic: "evhub.shop.billing.dead".to_owned(),
         inbox_topic: "evhub.shop.billing.inbox".to_owned(),
         routes: vec![Route { producer: Name::new("shop", "orders"), topic: TOPIC.to_owned() }],

@@ -3,7 +3,7 @@
 //! In: a [`World`], with whatever is in it, decodable or not. Out: a [`Snapshot`] of what can be obeyed and one
 //! [`Verdict`] for each object, from one computation, so that the two cannot disagree. Pure and total: no I/O, no
 //! clock, no environment; every world has a result, and the order of its objects does not matter. Whatever an API
-//! server would refuse is refused here too, with the same words, because not every world comes from one.
+//! server would refuse is refused here too, with its words or better ones, because not every world comes from one.
 //!
 //! - [`world`]: what goes in
 //! - [`verdict`]: what authors are told

@@ -8,7 +8,7 @@ pub fn events(prefix: &str, producer: &Name) -> String {
 }
 
 /// One of a Processor's own topics: `state`, `dead` or `inbox`.
-pub(crate) fn own(prefix: &str, processor: &Name, what: &str) -> String {
+pub fn own(prefix: &str, processor: &Name, what: &str) -> String {
     format!("{prefix}.{}.{}.{what}", processor.namespace, processor.name)
 }
 

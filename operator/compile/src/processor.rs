@@ -34,12 +34,16 @@ fn decide(settings: &Settings, resource: &Resource, compiled: &mut Compiled) -> 
     findings.extend(spec.violations().into_iter().map(Finding::from));
     findings.extend(moved(resource, &spec));
     let parts = parts(settings, resource, &spec).map_err(|wrong| findings.extend(wrong)).ok();
+    let producers = resolve(resource, &spec, compiled);
+    let partitions = producers.as_ref().ok().and_then(|found| found.first()).map(|first| first.partitions);
+    findings.extend(narrowed(resource, partitions));
     let accepted = acceptable(&findings);
     if accepted {
-        let kept = Kept { start_from: Some(spec.start_from.clone()), ..Kept::default() };
+        let partitions = partitions.or(resource.kept.partitions);
+        let kept = Kept { partitions, start_from: Some(spec.start_from.clone()), ..Kept::default() };
         compiled.kept.insert((Kind::Processor, resource.name.clone()), kept);
     }
-    match (resolve(resource, &spec, compiled), parts) {
+    match (producers, parts) {
         (Ok(producers), Some(parts)) if accepted => {
             let processor = routing(settings, resource, &spec, parts, &producers);
             compiled.snapshot.processors.insert(resource.name.clone(), Arc::new(processor));
@@ -55,6 +59,13 @@ fn moved(resource: &Resource, spec: &ProcessorSpec) -> Option<Finding> {
     let before = resource.kept.start_from.as_ref().filter(|before| **before != spec.start_from)?;
     let message = format!("{} (was {before}, got {})", rules::START_FROM_IMMUTABLE, spec.start_from);
     Some(Finding::new(Reason::FieldImmutable, Some("spec.startFrom"), message))
+}
+
+/// What is wrong with fewer partitions than before: what is parked in the others would never be looked at again.
+fn narrowed(resource: &Resource, now: Option<u32>) -> Option<Finding> {
+    let (before, now) = (resource.kept.partitions?, now?);
+    let message = format!("{} (it has {before}, got {now})", rules::FEWER_PARTITIONS);
+    (now < before).then(|| Finding::new(Reason::FieldImmutable, Some("spec.producers"), message))
 }
 
 /// The parts of a Processor that a schema cannot check.

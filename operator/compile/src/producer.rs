@@ -105,7 +105,7 @@ fn resized(resource: &Resource, spec: &ProducerSpec, processors: &[&Resource]) -
     let (before, now) = (resource.kept.partitions?, spec.topic.partitions);
     let field = Some("spec.topic.partitions");
     if now < before {
-        let message = format!("{} (was {before}, got {now})", rules::PARTITIONS_SHRINK);
+        let message = format!("{} (its topic has {before}, got {now})", rules::PARTITIONS_SHRINK);
         return Some(Finding::new(Reason::FieldImmutable, field, message));
     }
     if now == before || resource.allow_order_break {

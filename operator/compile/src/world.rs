@@ -127,7 +127,7 @@ pub struct Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
-    /// A Producer's partitions, which never shrink.
+    /// The partitions of a Producer, or of those that a Processor reads; they never become fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<u32>,
     /// How EvHub's clients call a Producer.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{current::Current, gate::Gate, shared::Shared, task::Done};
-use crate::{Progress, dead::Reason, protocol::Place};
+use crate::{Progress, protocol::Place};
 
 /// An attempt that takes longer than this takes far longer than to park what waits behind it, even on a busy machine.
 const SLOW: Duration = Duration::from_millis(20);
@@ -41,6 +41,13 @@ pub(super) struct Out<J> {
     pub(super) parked: (u64, u64),
     /// How many bytes of events are in memory, read from sources and not yet finished or parked.
     pub(super) held: usize,
+}
+
+/// Why an event is exhausted, as far as that is known: one that was found held may have been so for long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Why<'a> {
+    pub(super) reason: Option<&'static str>,
+    pub(super) cause: Option<&'a str>,
 }
 
 impl<J: Journal> Out<J> {
@@ -96,11 +103,21 @@ impl<J: Journal> Out<J> {
         }
     }
 
-    pub(super) fn suspend(&mut self, reason: Reason) {
+    /// Nothing more is delivered, because of this event.
+    pub(super) fn suspend(&mut self, partition: u32, place: Place, why: &Why<'_>) {
         self.resumed = false;
         if !std::mem::replace(&mut self.suspended, true) {
             self.shared.progress.suspended.store(true, Relaxed);
-            warn!(processor = %self.shared.name, ?reason, "suspended: an event is exhausted; resume it to go on");
+            let topic = self.topics.get(usize::from(place.source)).map_or("", String::as_str);
+            let event = format!("{topic}:{partition}:{}", place.offset);
+            let (processor, Why { reason, cause }) = (&self.shared.name, why);
+            warn!(
+                processor,
+                event,
+                reason,
+                cause,
+                "suspended: an event is exhausted; `evhub resume` gives it one more attempt"
+            );
         }
     }
 }

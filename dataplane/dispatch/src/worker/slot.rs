@@ -17,9 +17,12 @@ use evhub_journal::{Journal, Stored};
 use evhub_routing::OnExhausted;
 use tokio::time::Instant;
 
-use super::{lane::Lane, out::Out, task::Payload};
+use super::{
+    lane::Lane,
+    out::{Out, Why},
+    task::Payload,
+};
 use crate::{
-    dead::Reason,
     parked::HELD,
     protocol::{Claiming, Effect, Kind, Offsets, Partition, Place},
 };
@@ -84,11 +87,11 @@ impl Working {
         mut parked: HashMap<Place, Rest>,
         out: &mut Out<J>,
     ) -> Self {
-        for rest in parked.values_mut() {
+        for (place, rest) in &mut parked {
             out.parked = (out.parked.0 + 1, out.parked.1 + rest.bytes);
             if rest.not_before == HELD {
                 match out.current.policy().on_exhausted {
-                    OnExhausted::Suspend if !out.resumed => out.suspend(Reason::MaxAttempts),
+                    OnExhausted::Suspend if !out.resumed => out.suspend(number, *place, &Why::default()),
                     OnExhausted::Suspend | OnExhausted::DeadLetter | OnExhausted::Drop => rest.not_before = 0,
                 }
             }

@@ -11,7 +11,7 @@ use super::{lane::Lane, shared::Shared};
 use crate::{
     Progress,
     dead::{DeadLetter, Reason},
-    parked::{self, Parked},
+    parked::{self, HELD, Parked, is_resumed},
     protocol::{Committed, Kind, Loading, Metadata, StateKey},
 };
 
@@ -25,6 +25,8 @@ const SKEW_MS: i64 = 5_000;
 pub(super) struct Taken {
     pub(super) loading: Loading<Lane>,
     pub(super) found: HashMap<StateKey, Found>,
+    /// Where somebody last wanted the Processor to go on.
+    resumed: Option<u64>,
 }
 
 /// One `.state` record.
@@ -47,6 +49,13 @@ pub(super) enum Body {
     Unreadable(Record),
 }
 
+impl Taken {
+    /// When what was found there may be attempted: at once if it was held, and somebody wanted it to go on after that.
+    pub(super) fn due(&self, at: u64, not_before: i64) -> i64 {
+        if not_before == HELD && self.resumed.is_some_and(|resumed| at < resumed) { 0 } else { not_before }
+    }
+}
+
 /// Reads a partition's commits and its `.state` topic, in the order that the protocol prescribes.
 pub(super) async fn take<J: Journal>(
     shared: Arc<Shared<J>>,
@@ -59,6 +68,7 @@ pub(super) async fn take<J: Journal>(
     let mut taken = Taken {
         loading: Loading::new(shared.rules(), fastrand::u64(..), &committed, end),
         found: HashMap::new(),
+        resumed: None,
     };
     let (from, to) = taken.loading.range();
     read(&shared, &state, from, to, &mut taken).await?;
@@ -155,6 +165,9 @@ async fn read<J: Journal>(
         // The log may answer at once, each time; others want to run as well.
         tokio::task::yield_now().await;
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
+            if stored.record.key.as_deref().is_some_and(|key| is_resumed(&shared.joined.uid, key)) {
+                taken.resumed = Some(stored.offset);
+            }
             match understand(shared, stored) {
                 Some((key, Some(found))) => drop(taken.found.insert(key, found)),
                 Some((key, None)) => {
@@ -194,7 +207,7 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateK
 async fn bury_unreadable<J: Journal>(
     shared: &Shared<J>,
     state: &TopicPartition,
-    Taken { loading, found }: &Taken,
+    Taken { loading, found, .. }: &Taken,
 ) {
     let (_, end) = loading.range();
     for (key, Found { at, body }) in found {

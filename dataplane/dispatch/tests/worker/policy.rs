@@ -1,11 +1,11 @@
 //! What a Processor's author can say beside its target: filters, delays, orders, limits, and what exhausted events do.
 
 use std::{
-    sync::atomic::Ordering::Relaxed,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use evhub_dispatch::{Discard, Progress, dead::Reason};
+use evhub_dispatch::{Discard, Progress, dead::Reason, parked::resumed};
 use evhub_event::{Controls, kafka};
 use evhub_journal::Place;
 use evhub_routing::{Filter, OnExhausted, Order, RateLimit};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     target::{Reply, Target},
-    world::{EVENTS, Running, STATE, World, event, until, until_async},
+    world::{EVENTS, Running, STATE, UID, World, event, until, until_async},
 };
 
 async fn publish(world: &World, id: &str, key: Option<&str>, controls: &Controls) {
@@ -172,6 +172,52 @@ async fn an_exhausted_event_suspends_its_processor_until_it_is_resumed_restarts_
     let bad: Vec<u32> = target.story().into_iter().filter(|(id, _)| id == "bad").map(|(_, n)| n).collect();
     assert_eq!(bad, [1, 2, 3], "one attempt each time that it is resumed");
     assert!(world.letters().await.is_empty());
+}
+
+/// The process dies between the wish and the attempt that is wished for: it is remembered, for what was held then.
+#[tokio::test]
+async fn a_resume_is_remembered_by_whoever_comes_next() {
+    let asked = AtomicUsize::new(0);
+    let target = Target::new(move |_| match asked.fetch_add(1, Relaxed) {
+        0 | 2 => Reply::Status(400),
+        1 => Reply::Hang,
+        _ => Reply::Status(200),
+    })
+    .await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.policy.on_exhausted = OnExhausted::Suspend;
+    world.publish("bad", None).await;
+    let wish = async |uid| world.append(STATE, Place::Partition(0), resumed(uid)).await;
+
+    let running = world.start();
+    until("it is suspended", || is_suspended(&running)).await;
+    until_async("what is held is in the log", async || world.records(STATE, 0).await.len() == 1).await;
+    wish("another-uid").await;
+    running.kill().await;
+
+    let running = world.start();
+    until("another's wish is none of ours", || is_suspended(&running)).await;
+    wish(UID).await;
+    running.kill().await;
+
+    let running = world.start();
+    until("it is attempted", || target.count() == 2).await;
+    assert!(!is_suspended(&running));
+    running.kill().await;
+
+    let running = world.start();
+    until("the next attempts it, and is suspended by that alone", || is_suspended(&running)).await;
+    assert_eq!(target.count(), 3);
+    running.stop().await;
+
+    let running = world.start();
+    until("it is held anew, above the wish", || is_suspended(&running)).await;
+    wish(UID).await;
+    world.resume.send_modify(|times| *times += 1);
+    until("it is delivered", || running.delivered() == 1).await;
+    running.stop().await;
+    let attempts: Vec<u32> = target.story().into_iter().map(|(_, number)| number).collect();
+    assert_eq!(attempts, [1, 2, 2, 3]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering::Relaxed};
 
 use evhub_journal::{Journal, Tail, TopicPartition};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     super::{
@@ -31,20 +31,19 @@ impl<J: Journal> Member<J> {
         self.out.run(partition, async move { Done::Taken(taking.await) });
     }
 
-    fn taken(&mut self, partition: u32, taken: Taken) {
-        let Taken { mut loading, found } = taken;
+    fn taken(&mut self, partition: u32, mut taken: Taken) {
         let mut rests = HashMap::new();
-        for (key, Found { at, body }) in found {
+        for (key, Found { at, body }) in std::mem::take(&mut taken.found) {
             match body {
-                Body::Unreadable(_) => loading.unreadable(at, key),
+                Body::Unreadable(_) => taken.loading.unreadable(at, key),
                 Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
                     let place = Place { source: self.out.source(&topic), offset };
-                    rests.insert(at, Rest { not_before, kind, bytes });
-                    loading.record(Loaded { at, key, place, lane, kind, attempts });
+                    rests.insert(at, Rest { not_before: taken.due(at, not_before), kind, bytes });
+                    taken.loading.record(Loaded { at, key, place, lane, kind, attempts });
                 }
             }
         }
-        let claiming = loading.finish();
+        let claiming = taken.loading.finish();
         let rest = |(place, at)| rests.get(&at).map(|rest| (place, *rest));
         let parked = claiming.kept().filter_map(rest).collect();
         for &(at, key) in claiming.sweep().iter().take(SWEEP) {
@@ -70,7 +69,7 @@ impl<J: Journal> Member<J> {
         let mut effects = Vec::new();
         let owned = claiming.acknowledged(&mut effects);
         let (epoch, count) = (owned.claim().epoch, owned.parked_count());
-        info!(processor = %self.out.shared.name, partition, epoch, parked = count, "partition claimed");
+        debug!(processor = %self.out.shared.name, partition, epoch, parked = count, "partition claimed");
         Progress::add(&self.out.shared.progress.claims, 1);
         for (index, topic) in self.sources.iter().enumerate() {
             let at = TopicPartition { topic: topic.clone(), partition };
@@ -94,8 +93,11 @@ impl<J: Journal> Member<J> {
 
     /// Says whether every partition that was given to this member is worked.
     fn listening(&self) {
-        let all = self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
-        self.out.shared.progress.listening.store(all && !self.slots.is_empty(), Relaxed);
+        let (processor, partitions, parked) = (&self.out.shared.name, self.slots.len(), self.out.parked.0);
+        let all = partitions > 0 && self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
+        if !self.out.shared.progress.listening.swap(all, Relaxed) && all {
+            info!(processor, partitions, parked, "listens");
+        }
     }
 
     /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until

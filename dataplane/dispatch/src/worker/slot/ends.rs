@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::{
     super::{
-        out::Out,
+        out::{Out, Why},
         shared::now,
         task::{self, Attempted, Done, Payload},
     },
@@ -131,7 +131,8 @@ impl Working {
                 again
             }
             Outcome::Suspend(reason) => {
-                out.suspend(reason);
+                let cause = payload.causes.last().map(|cause| cause.text.as_str());
+                out.suspend(self.number, place, &Why { reason: Some(reason.as_str()), cause });
                 self.instants.insert(place, HELD);
                 self.payloads.insert(place, payload);
                 again
@@ -173,8 +174,8 @@ impl Working {
             last_attempt: payload.causes[..tried].last().map(|cause| cause.time),
             causes: payload.causes,
         };
-        let reason = letter.reason;
-        warn!(processor = %shared.name, letter = letter.id(), ?reason, attempts = letter.attempts, "an event becomes a dead letter");
+        let reason = letter.reason.as_str();
+        warn!(processor = %shared.name, letter = letter.id(), reason, attempts = letter.attempts, "an event becomes a dead letter");
         letter.encode(payload.record)
     }
 }

@@ -2,184 +2,22 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test is no library, and may fail")]
 
+mod hub;
+
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
+use evhub_crds::{ConditionType, Reason, condition::Status};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// Far longer than anything takes, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Hub {
-    child: Child,
-    folder: TempDir,
-    http: u16,
-    admin: u16,
-    api: u16,
-}
-
-/// A service: what it received, as heads of requests.
-struct Service {
-    port: u16,
-    heads: Receiver<String>,
-}
-
-impl Hub {
-    fn start(files: &[(&str, String)], more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("resources")).unwrap();
-        let mut hub = Command::new(env!("CARGO_BIN_EXE_evhub"));
-        hub.arg("dev").arg(folder.path().join("resources")).args(more);
-        for flag in ["--http", "--grpc", "--admin", "--api"] {
-            hub.args([flag, "127.0.0.1:0"]);
-        }
-        if more.is_empty() {
-            hub.arg("--data").arg(folder.path().join("data"));
-        }
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        for (name, text) in files {
-            fs::write(folder.path().join("resources").join(name), text).unwrap();
-        }
-        let child = hub.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let mut hub = Self { child, folder, http: 0, admin: 0, api: 0 };
-        hub.until("it listens", || hub.listening().is_some());
-        let listening = hub.listening().unwrap();
-        let port =
-            |name: &str| listening[name].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
-        (hub.http, hub.admin, hub.api) = (port("http"), port("admin"), port("api"));
-        hub.until("it is ready", || get(hub.admin, "/readyz").is_some_and(|(status, _)| status == 200));
-        hub
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        // As editors do: whole, under another name first.
-        let folder = self.folder.path().join("resources");
-        fs::write(folder.join(".new"), text).unwrap();
-        fs::rename(folder.join(".new"), folder.join(name)).unwrap();
-    }
-
-    fn remove(&self, name: &str) {
-        fs::remove_file(self.folder.path().join("resources").join(name)).unwrap();
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
-    }
-
-    /// What it says once it listens: on which addresses.
-    fn listening(&self) -> Option<Value> {
-        let log = self.log();
-        let mut said = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        said.find(|line| line["message"] == "listening")
-    }
-
-    fn snapshot(&self) -> Value {
-        serde_json::from_str(&get(self.admin, "/snapshot").unwrap().1).unwrap()
-    }
-
-    fn revision(&self) -> u64 {
-        self.snapshot()["generation"]["revision"].as_u64().unwrap()
-    }
-
-    fn publish(&self, producer: &str, id: &str) -> u16 {
-        let path = format!("/namespaces/shop/producers/{producer}");
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ncontent-length: 0\r\nce-specversion: 1.0\r\n\
-             ce-id: {id}\r\nce-source: /s\r\nce-type: t\r\n\r\n"
-        );
-        exchange(self.http, &head).unwrap().0
-    }
-
-    #[track_caller]
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let since = Instant::now();
-        while !holds() {
-            assert!(since.elapsed() < PATIENCE, "waited in vain until {what}; the log:\n{}", self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Service {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, heads) = mpsc::channel();
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let sender = sender.clone();
-                thread::spawn(move || {
-                    let mut reader = BufReader::new(stream.try_clone().unwrap());
-                    let (mut writer, mut head) = (stream, String::new());
-                    while reader.read_line(&mut head).is_ok_and(|length| length > 0) {
-                        if head.ends_with("\r\n\r\n") {
-                            let _ = sender.send(std::mem::take(&mut head));
-                            let _ = writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
-                        }
-                    }
-                });
-            }
-        });
-        Self { port, heads }
-    }
-
-    /// The next event's id and the generation under which it came.
-    fn next(&self) -> (String, String) {
-        let head = self.head();
-        (header(&head, "ce-id"), header(&head, "evhub-generation"))
-    }
-
-    fn head(&self) -> String {
-        self.heads.recv_timeout(PATIENCE).expect("a delivery")
-    }
-}
-
-#[track_caller]
-fn header(head: &str, name: &str) -> String {
-    head.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap().to_owned()
-}
-
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    exchange(port, &format!("GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n"))
-}
-
-fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
-}
-
-fn producer(name: &str, partitions: u32) -> String {
-    format!(
-        "apiVersion: evhub.dev/v1alpha1\nkind: Producer\nmetadata: {{ name: {name}, namespace: shop }}\n\
-         spec: {{ topic: {{ partitions: {partitions} }} }}\n"
-    )
-}
-
-fn processor(name: &str, port: u16, more: &str) -> String {
-    format!(
-        "apiVersion: evhub.dev/v1alpha1\nkind: Processor\nmetadata: {{ name: {name}, namespace: shop }}\n\
-         spec: {{ producers: [{{ name: orders }}], target: {{ url: 'http://127.0.0.1:{port}/' }}, {more} }}\n"
-    )
-}
+use self::hub::{Hub, PATIENCE, Service, get, header, post, processor, producer};
 
 #[test]
 fn what_the_folder_says_runs_and_what_it_no_longer_says_does_not() {
@@ -219,6 +57,42 @@ fn what_the_folder_says_runs_and_what_it_no_longer_says_does_not() {
         seen.push((header(&head, "ce-id"), header(&head, "evhub-processor")));
     }
     assert!(seen.iter().all(|(_, by)| by == "shop/audit"), "{seen:?}");
+}
+
+#[test]
+fn a_later_one_of_the_same_name_begins_anew() {
+    let service = Service::start();
+    let billing = processor("billing", service.port, "");
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2)), ("billing.yaml", billing.clone())], &[]);
+    let status = || -> Value {
+        let (_, body) = get(hub.api, "/namespaces/shop/processors/billing").unwrap();
+        serde_json::from_str(&body).unwrap()
+    };
+    assert_eq!(hub.publish("orders", "1"), 202);
+    hub.until("it is delivered", || status()["lastDelivery"].is_string());
+    hub.remove("billing.yaml");
+    hub.until("it is gone", || get(hub.api, "/namespaces/shop/processors/billing").unwrap().0 == 404);
+    hub.write("billing.yaml", &billing);
+    hub.until("the next one listens", || status()["ready"] == true);
+    assert_eq!(status().get("lastDelivery"), None, "{}", status());
+
+    hub.write("billing.yaml", &processor("billing", service.port, "suspend: true"));
+    let suspended = || status()["suspended"] == true && status()["ready"] == true;
+    hub.until("it is suspended", suspended);
+    let conditions: Vec<(ConditionType, Status, Reason)> = status()["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let word = |name: &str| one[name].clone();
+            // Whatever is said must be of the table that the resources' users are given.
+            let type_ = serde_json::from_value(word("type")).unwrap();
+            let reason = serde_json::from_value(word("reason")).unwrap();
+            (type_, serde_json::from_value(word("status")).unwrap(), reason)
+        })
+        .collect();
+    assert_eq!(conditions[0], (ConditionType::Ready, Status::True, Reason::Suspended));
+    assert!(conditions.contains(&(ConditionType::Suspended, Status::True, Reason::Suspended)));
 }
 
 #[test]
@@ -270,6 +144,96 @@ fn a_folder_that_vanishes_changes_nothing() {
     fs::rename(&aside, &folder).unwrap();
     hub.write("late.yaml", &producer("late", 2));
     hub.until("the folder is followed again", || hub.publish("late", "1") == 202);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_one_that_was_removed() {
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2))], &[]);
+    let (linked, target) = (hub.folder.path().join("resources/linked.yaml"), hub.folder.path().join("ext"));
+    fs::write(&target, producer("linked", 2)).unwrap();
+    std::os::unix::fs::symlink(&target, &linked).unwrap();
+    let uid = |hub: &Hub| hub.snapshot()["producers"]["shop/linked"]["uid"].clone();
+    hub.until("it runs", || uid(&hub).is_string());
+    let before = uid(&hub);
+    fs::remove_file(&target).unwrap();
+    hub.until("it is told", || hub.log().contains("this link leads nowhere"));
+    assert_eq!(hub.publish("linked", "1"), 202);
+    fs::write(&target, "").unwrap();
+    hub.until("that too is told", || hub.log().contains("the file is empty"));
+    assert_eq!(hub.publish("linked", "2"), 202);
+    fs::write(&target, producer("linked", 3)).unwrap();
+    hub.until("the edit runs", || hub.snapshot()["producers"]["shop/linked"]["partitions"] == 3);
+    assert_eq!(uid(&hub), before, "it is the same one all along");
+}
+
+/// Told apart from a file that holds up edits because it is written on and on: what is no manifest does not.
+#[test]
+fn what_is_no_manifest_does_not_matter() {
+    let hub = Hub::start(&[("orders.yaml", producer("orders", 2))], &[]);
+    let noise = hub.folder.path().join("resources/hub.log");
+    let (stop, stopped) = mpsc::channel::<()>();
+    let writer = thread::spawn(move || {
+        let mut length = 0;
+        while stopped
+            .recv_timeout(Duration::from_millis(5))
+            .is_err_and(|e| e == mpsc::RecvTimeoutError::Timeout)
+        {
+            length += 1;
+            fs::write(&noise, "x".repeat(length)).unwrap();
+        }
+    });
+    hub.write("late.yaml", &producer("late", 2));
+    hub.until("the edit runs all the same", || hub.publish("late", "1") == 202);
+    drop(stop);
+    writer.join().unwrap();
+    assert_eq!(hub.log().matches("the folder changed").count(), 1, "{}", hub.log());
+}
+
+/// Its topic is still there, and has more partitions than are wanted now.
+#[test]
+fn one_that_cannot_be_made_again_holds_up_nobody() {
+    let mut hub =
+        Hub::start(&[("orders.yaml", producer("orders", 2)), ("big.yaml", producer("big", 4))], &[]);
+    hub.remove("big.yaml");
+    hub.until("it is gone", || hub.publish("big", "1") == 404);
+    hub.write("big.yaml", &producer("big", 2));
+    hub.until("it is told", || hub.log().contains("never shrink"));
+    hub.write("late.yaml", &producer("late", 2));
+    hub.until("another edit runs", || hub.publish("late", "1") == 202);
+    assert_eq!((hub.publish("big", "2"), hub.publish("orders", "2")), (404, 202));
+    hub.restart();
+    assert_eq!((hub.publish("big", "3"), hub.publish("late", "3")), (404, 202));
+    hub.write("big.yaml", &producer("big", 4));
+    hub.until("it is mended", || hub.publish("big", "4") == 202);
+}
+
+/// The attempt that somebody asked for is under way when the power fails.
+#[test]
+fn a_resume_survives_a_kill() {
+    let service = Service::that(|asked| match asked {
+        0 => Some("400 Bad Request\r\ncontent-length: 0"),
+        1 => None,
+        _ => Some("204 No Content"),
+    });
+    let suspending = processor("billing", service.port, "delivery: { onExhausted: Suspend }");
+    let mut hub = Hub::start(&[("orders.yaml", producer("orders", 2)), ("billing.yaml", suspending)], &[]);
+    let path = "/namespaces/shop/processors/billing";
+    let is_held = |hub: &Hub| {
+        let status: Value = serde_json::from_str(&get(hub.api, path).unwrap().1).unwrap();
+        // Behind its commit nothing is left to read: what is parked is durable.
+        status["suspended"] == true && status["parked"] == 1 && status["lag"] == 0
+    };
+    assert_eq!(hub.publish("orders", "1"), 202);
+    assert_eq!(service.next().0, "1");
+    hub.until("it is held", || is_held(&hub));
+    hub.restart();
+    hub.until("it is held still", || is_held(&hub));
+    assert_eq!(post(hub.api, &format!("{path}/resume")).unwrap().0, 204);
+    assert_eq!(header(&service.head(), "evhub-attempt"), "2");
+    hub.restart();
+    assert_eq!(header(&service.head(), "evhub-attempt"), "2", "the attempt that nobody saw the end of");
+    hub.until("it is done", || get(hub.api, path).unwrap().1.contains("lastDelivery"));
+    assert!(!is_held(&hub));
 }
 
 #[test]
