@@ -3,6 +3,7 @@
 //! What goes wrong is said in `ret`, never by the transport: a code of EvHub's, and the sentence that every other surface
 //! says. What this version does not do is refused and says so; nothing is delivered now that was to come later.
 
+mod calls;
 mod event;
 mod http;
 mod json;
@@ -11,20 +12,18 @@ use evhub_event::Event;
 use evhub_journal::Journal;
 use evhub_proto::{
     evhub_comm::Result as Ret,
-    evhub_producer::{
-        CommitReq, CommitRsp, PrepareReq, PrepareRsp, ReportReq, ReportRsp, RollbackReq, RollbackRsp,
-        evhub_producer_server::EvhubProducer,
-    },
+    evhub_producer::{CommitReq, CommitRsp, PrepareRsp, ReportReq, ReportRsp, RollbackReq, RollbackRsp},
 };
-use tonic::{Request, Response, Status, async_trait};
 
-pub(crate) use self::http::routes;
+pub(crate) use self::{calls::Server, http::routes};
 use crate::{
     Hub,
-    grpc::Taken,
     ingest::{self, Charge, append::append, take, trace::Asked},
     problem::Problem,
 };
+
+/// How many entries a list may have to be read at all: more than any is taken with.
+const MAX_LIST: usize = 1024;
 
 /// EvHub's own numbers for what went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,40 +45,6 @@ enum Code {
 struct Fault {
     code: Code,
     message: String,
-}
-
-/// The gRPC form.
-pub(crate) struct Service<J: Journal> {
-    pub(crate) hub: Hub<J>,
-}
-
-#[async_trait]
-impl<J: Journal> EvhubProducer for Service<J> {
-    async fn report(&self, request: Request<ReportReq>) -> Result<Response<ReportRsp>, Status> {
-        let taken = request.extensions().get::<Taken>().map(Taken::take);
-        let charge = taken.unwrap_or_else(|| self.hub.door.enter());
-        let asked = Asked::of(&self.hub, request.metadata().as_ref());
-        Ok(answered(report(&self.hub, request.into_inner(), charge, &asked).await))
-    }
-
-    async fn prepare(&self, _: Request<PrepareReq>) -> Result<Response<PrepareRsp>, Status> {
-        Ok(answered(prepare()))
-    }
-
-    async fn commit(&self, request: Request<CommitReq>) -> Result<Response<CommitRsp>, Status> {
-        Ok(answered(commit(&request.into_inner())))
-    }
-
-    async fn rollback(&self, request: Request<RollbackReq>) -> Result<Response<RollbackRsp>, Status> {
-        Ok(answered(rollback(&request.into_inner())))
-    }
-}
-
-/// EvHub says the call's status a second time, in a header that its clients may look at.
-fn answered<T>(message: T) -> Response<T> {
-    let mut response = Response::new(message);
-    response.metadata_mut().insert("status-code", tonic::metadata::MetadataValue::from_static("0"));
-    response
 }
 
 /// Publishes an event. It has its id whatever becomes of it.
@@ -143,6 +108,10 @@ fn unknown_transaction(id: &str) -> Fault {
 impl Fault {
     fn parameter(message: impl Into<String>) -> Self {
         Self { code: Code::Parameter, message: message.into() }
+    }
+
+    fn too_long(list: &str) -> Self {
+        Self::parameter(format!("{list} must be a list of at most {MAX_LIST} entries"))
     }
 }
 

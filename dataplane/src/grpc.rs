@@ -3,6 +3,7 @@
 //! The services say what each call means; around them one place bounds calls and connections, and says no in the words of
 //! every other surface. Served: `evhub.ingest.v1.Ingest`, EvHub v1's `evhubProducer`, health and reflection.
 
+pub(crate) mod bare;
 mod call;
 mod connection;
 mod deadline;
@@ -10,16 +11,14 @@ mod event;
 mod health;
 mod ingest;
 mod intake;
-mod status;
+mod lazy;
+pub(crate) mod status;
 
 use std::{sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
 use evhub_lifecycle::Drain;
-use evhub_proto::{
-    DESCRIPTORS, evhub_producer::evhub_producer_server::EvhubProducerServer,
-    health::health_server::HealthServer, ingest::ingest_server::IngestServer,
-};
+use evhub_proto::{DESCRIPTORS, health::health_server::HealthServer};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
@@ -99,10 +98,8 @@ pub async fn serve<J: Journal>(
 
 /// The services of this listener, without what bounds its calls and connections.
 pub fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
-    let ingest = IngestServer::new(ingest::Service { hub: hub.clone() })
-        .max_decoding_message_size(status::MESSAGE_BYTES);
-    let producer = EvhubProducerServer::new(evhub::Service { hub: hub.clone() })
-        .max_decoding_message_size(status::MESSAGE_BYTES);
+    let ingest = lazy::Server(ingest::Service { hub: hub.clone() });
+    let producer = evhub::Server { hub: hub.clone() };
     let health = HealthServer::new(health::Service { drain: drain.clone() });
     let routes = Routes::new(ingest).add_service(producer).add_service(health);
     match reflection() {

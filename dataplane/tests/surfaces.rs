@@ -12,6 +12,7 @@ mod surfaces {
     mod evhub;
     mod h2;
     mod log;
+    mod memory;
     mod peers;
     mod publish;
     mod refuse;

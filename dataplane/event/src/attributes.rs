@@ -9,6 +9,8 @@ pub(crate) mod media;
 mod time;
 mod uri;
 
+pub(crate) use self::uri::is_reference;
+
 /// How many attributes one event may have, `specversion` included.
 pub const MAX_ATTRIBUTES: usize = 64;
 

@@ -9,6 +9,7 @@
 //! - [`controls`]: what a publisher may set beside the event
 //! - [`invalid`]: why something is not an event
 //! - [`http`], [`json`], [`kafka`]: the CloudEvents forms that are read and written
+//! - [`source`]: any text as a source, and back
 //! - [`record`]: keys, values and headers, as stored in the log
 
 pub mod attributes;
@@ -21,6 +22,7 @@ pub mod invalid;
 pub mod json;
 pub mod kafka;
 pub mod record;
+pub mod source;
 
 pub use controls::Controls;
 pub use event::Event;

@@ -2,35 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evhub_event::{Controls, Event, controls::MAX_DELAY};
+use evhub_event::{Controls, Event, controls::MAX_DELAY, source};
 use evhub_proto::evhub_comm::{
     Event as Message, EventDelayProcessTrigger, EventOption, EventTrigger, EventTriggerType,
 };
 use evhub_routing::{Name, Producer, Snapshot};
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Code, Fault};
 use crate::{
     grpc::instant,
     problem::{Problem, reason},
 };
-
-/// What a URI reference cannot hold as it is.
-const NOT_URI: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/')
-    .remove(b'?')
-    .remove(b'#')
-    .remove(b'=')
-    .remove(b'&')
-    .remove(b'@')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';');
 
 /// The Producer that an event is for.
 pub(super) fn producer(running: &Snapshot, event: &Message) -> Result<Arc<Producer>, Fault> {
@@ -61,17 +44,17 @@ pub(super) fn read(
     let delay_keys = delay_keys(trigger)?;
     let key = ordering_key(option)?;
     let Message { app_id, topic_id, event_comm, data } = event;
-    let (source, tags) = event_comm.map(|comm| (comm.event_source, comm.event_tag)).unwrap_or_default();
-    let source = source.unwrap_or_default();
+    let (origin, tags) = event_comm.map(|comm| (comm.event_source, comm.event_tag)).unwrap_or_default();
+    let origin = origin.unwrap_or_default();
     let mut extensions = Vec::new();
     if !key.is_empty() {
         extensions.push(("partitionkey".to_owned(), key));
     }
     let controls = controls(&tags.map(|tags| tags.tag_list).unwrap_or_default(), &delay_keys)?;
-    if !source.qua.is_empty() {
-        extensions.push(("evhubqua".to_owned(), source.qua));
+    if !origin.qua.is_empty() {
+        extensions.push(("evhubqua".to_owned(), origin.qua));
     }
-    let time = match source.create_time {
+    let time = match origin.create_time {
         None => Timestamp::now().to_string(),
         Some(time) => {
             let problem = "create_time is no instant between the years 1 and 9999";
@@ -80,7 +63,7 @@ pub(super) fn read(
     };
     let event = Event {
         id: id.to_owned(),
-        source: uri(&source.source, &app_id, &topic_id),
+        source: source::of_text(&origin.source, &app_id, &topic_id),
         kind: format!("evhub.{topic_id}"),
         subject: None,
         time: Some(time),
@@ -93,23 +76,14 @@ pub(super) fn read(
     Ok((event, controls))
 }
 
-/// What the event's source is called. Any text is a source to EvHub; here it is a URI reference.
-fn uri(source: &str, app: &str, topic: &str) -> String {
-    match source {
-        "" => format!("/evhub/{}/{}", utf8_percent_encode(app, NOT_URI), utf8_percent_encode(topic, NOT_URI)),
-        source => {
-            let as_it_is = source.bytes().all(|b| b.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&b));
-            if as_it_is { source.to_owned() } else { utf8_percent_encode(source, NOT_URI).to_string() }
-        }
-    }
-}
-
 /// The controls, by the same rules as those of any event.
 fn controls(tags: &[String], delay_keys: &[(String, Duration)]) -> Result<Controls, Fault> {
     if let Some(tag) = tags.iter().find(|tag| tag.contains(',')) {
         let shown = evhub_event::invalid::quote(tag);
         return Err(Fault::parameter(format!("the tag {shown} has a comma, which no tag may")));
     }
+    // A tag of nothing says nothing: EvHub takes it, and no filter can name it.
+    let tags: Vec<&str> = tags.iter().map(|tag| tag.trim()).filter(|tag| !tag.is_empty()).collect();
     let delays: Vec<String> =
         delay_keys.iter().map(|(key, delay)| format!("{key}={}", written(*delay))).collect();
     let given = [("evhubtags", tags.join(",")), ("evhubdelaykeys", delays.join(","))];

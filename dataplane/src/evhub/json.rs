@@ -2,9 +2,9 @@
 //!
 //! Names are compared without case and underscores, so that `event_id`, `eventID` and `eventId` are one. Enumerations are
 //! numbers or names; spans and instants are objects of `seconds` and `nanos`, or strings; bytes are base64. What is null
-//! is absent, and what is not known is ignored, as Go does.
+//! is absent, and what is not known is ignored, as Go does: it is skipped, and costs no memory however much it is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{
     Engine as _,
@@ -20,10 +20,13 @@ use evhub_proto::{
     evhub_producer::{CommitReq, ReportReq, ReportRsp, RollbackReq},
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
-use super::Fault;
+use super::{Fault, MAX_LIST};
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -45,13 +48,43 @@ struct RetJson {
     msg: String,
 }
 
-/// The fields of an object, by their names without case and underscores.
-struct Fields<'a>(BTreeMap<String, &'a Value>);
+/// What any of the messages calls a field, without case and underscores.
+const KNOWN: [&str; 24] = [
+    "appid",
+    "createtime",
+    "data",
+    "delayprocesstriggerlist",
+    "delaytime",
+    "delaytrigger",
+    "event",
+    "eventcomm",
+    "eventid",
+    "eventsource",
+    "eventtag",
+    "idempotent",
+    "idempotenttime",
+    "key",
+    "nanos",
+    "option",
+    "orderingkey",
+    "qua",
+    "seconds",
+    "source",
+    "taglist",
+    "topicid",
+    "trigger",
+    "triggertype",
+];
+/// The fields of an object that any message knows, by their names without case and underscores, still unread.
+struct Fields<'a>(BTreeMap<&'static str, &'a RawValue>);
+
+/// The entries of a list, still unread; `None` if there are too many.
+struct List<'a>(Option<Vec<&'a RawValue>>);
 
 /// Reads `POST /v1/report`.
 pub(super) fn report(body: &[u8]) -> Result<ReportReq, Fault> {
     let value = parse(body)?;
-    let fields = Fields::of(&value, "the body")?;
+    let fields = Fields::of(value, "the body")?;
     Ok(ReportReq {
         event: fields.object("event", event)?,
         trigger: fields.object("trigger", trigger)?,
@@ -62,23 +95,23 @@ pub(super) fn report(body: &[u8]) -> Result<ReportReq, Fault> {
 /// Reads `POST /v1/prepare`, of which nothing is taken, as far as it must be JSON.
 pub(super) fn prepare(body: &[u8]) -> Result<(), Fault> {
     let value = parse(body)?;
-    Fields::of(&value, "the body").map(drop)
+    Fields::of(value, "the body").map(drop)
 }
 
 /// Reads `POST /v1/commit`.
 pub(super) fn commit(body: &[u8]) -> Result<CommitReq, Fault> {
     let value = parse(body)?;
-    let fields = Fields::of(&value, "the body")?;
+    let fields = Fields::of(value, "the body")?;
     Ok(CommitReq { event_id: fields.text("event_id")?, trigger: fields.object("trigger", trigger)? })
 }
 
 /// Reads `POST /v1/rollback`.
 pub(super) fn rollback(body: &[u8]) -> Result<RollbackReq, Fault> {
     let value = parse(body)?;
-    Ok(RollbackReq { event_id: Fields::of(&value, "the body")?.text("event_id")? })
+    Ok(RollbackReq { event_id: Fields::of(value, "the body")?.text("event_id")? })
 }
 
-fn parse(body: &[u8]) -> Result<Value, Fault> {
+fn parse(body: &[u8]) -> Result<&RawValue, Fault> {
     serde_json::from_slice(body).map_err(|error| Fault::parameter(format!("the body is not JSON: {error}")))
 }
 
@@ -134,22 +167,28 @@ fn option(fields: &Fields<'_>) -> Result<EventOption, Fault> {
 
 // === impl Fields ===
 
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+/// The name under which a field is known, if it is.
+fn known(name: &str) -> Option<&'static str> {
+    let plain = || name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase);
+    KNOWN.iter().find(|known| plain().eq(known.chars())).copied()
 }
 
 fn mistyped(name: &str, wanted: &str) -> Fault {
     Fault::parameter(format!("{name} must be {wanted}"))
 }
 
+/// The string that a value is, if it is one.
+fn string(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
 impl<'a> Fields<'a> {
-    fn of(value: &'a Value, name: &str) -> Result<Self, Fault> {
-        let Value::Object(map) = value else { return Err(mistyped(name, "an object")) };
-        Ok(Self(map.iter().map(|(name, value)| (plain(name), value)).collect()))
+    fn of(value: &'a RawValue, name: &str) -> Result<Self, Fault> {
+        serde_json::from_str(value.get()).map_err(|_| mistyped(name, "an object"))
     }
 
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.0.get(&plain(name)).copied().filter(|value| !value.is_null())
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.get(known(name)?).copied().filter(|value| value.get() != "null")
     }
 
     fn object<T>(
@@ -160,12 +199,10 @@ impl<'a> Fields<'a> {
         self.get(name).map(|value| Fields::of(value, name).and_then(|fields| read(&fields))).transpose()
     }
 
-    fn list(&self, name: &str) -> Result<&'a [Value], Fault> {
-        match self.get(name) {
-            None => Ok(&[]),
-            Some(Value::Array(list)) => Ok(list),
-            Some(_) => Err(mistyped(name, "a list")),
-        }
+    fn list(&self, name: &str) -> Result<Vec<&'a RawValue>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let List(entries) = serde_json::from_str(value.get()).map_err(|_| mistyped(name, "a list"))?;
+        entries.ok_or_else(|| Fault::too_long(name))
     }
 
     fn objects<T>(
@@ -173,37 +210,38 @@ impl<'a> Fields<'a> {
         name: &str,
         read: impl Fn(&Fields<'_>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
-        self.list(name)?.iter().map(|value| read(&Fields::of(value, name)?)).collect()
+        self.list(name)?.into_iter().map(|value| read(&Fields::of(value, name)?)).collect()
     }
 
     fn text(&self, name: &str) -> Result<String, Fault> {
-        match self.get(name) {
-            None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(mistyped(name, "a string")),
-        }
+        let Some(value) = self.get(name) else { return Ok(String::new()) };
+        string(value).ok_or_else(|| mistyped(name, "a string"))
     }
 
     fn texts(&self, name: &str) -> Result<Vec<String>, Fault> {
-        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
-        self.list(name)?
-            .iter()
-            .map(|value| text(value).ok_or_else(|| mistyped(name, "a list of strings")))
-            .collect()
+        let texts = self.list(name)?.into_iter().map(string);
+        texts.map(|text| text.ok_or_else(|| mistyped(name, "a list of strings"))).collect()
+    }
+
+    /// The string in this field, if there is one in it.
+    fn string(&self, name: &str) -> Option<String> {
+        self.get(name).and_then(string)
     }
 
     fn bytes(&self, name: &str) -> Result<Bytes, Fault> {
-        let text = self.text(name)?;
+        let mut text = self.text(name)?;
+        // Go passes over them, and what writes MIME's base64 makes them.
+        text.retain(|c| !matches!(c, '\r' | '\n'));
         let decoded = BASE64.iter().find_map(|engine| engine.decode(&text).ok());
         decoded.map(Bytes::from).ok_or_else(|| mistyped(name, "base64"))
     }
 
     /// A whole number, or a string that holds one.
     fn number(&self, name: &str) -> Result<i64, Fault> {
-        let number = match self.get(name) {
-            None => Some(0),
-            Some(Value::String(text)) => text.parse().ok(),
-            Some(value) => value.as_i64(),
+        let number = match (self.get(name), self.string(name)) {
+            (None, _) => Some(0),
+            (_, Some(text)) => text.parse().ok(),
+            (Some(value), None) => value.get().parse().ok(),
         };
         number.ok_or_else(|| mistyped(name, "a whole number"))
     }
@@ -214,18 +252,16 @@ impl<'a> Fields<'a> {
 
     fn trigger_type(&self, name: &str) -> Result<i32, Fault> {
         let unknown = || mistyped(name, "the number or the name of a trigger type");
-        match self.get(name) {
-            Some(Value::String(text)) => {
-                EventTriggerType::from_str_name(text).map(Into::into).ok_or_else(unknown)
-            }
+        match self.string(name) {
+            Some(text) => EventTriggerType::from_str_name(&text).map(Into::into).ok_or_else(unknown),
             _ => i32::try_from(self.number(name)?).map_err(|_| unknown()),
         }
     }
 
     fn span(&self, name: &str) -> Result<Option<prost_types::Duration>, Fault> {
         let wrong = || mistyped(name, "a span such as {\"seconds\":3} or \"3s\"");
-        match self.get(name) {
-            Some(Value::String(text)) => {
+        match self.string(name) {
+            Some(text) => {
                 let digits = text.strip_suffix('s').ok_or_else(wrong)?;
                 let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
                 // The name of the unit is all that this notation and the other have in common.
@@ -239,8 +275,8 @@ impl<'a> Fields<'a> {
     }
 
     fn instant(&self, name: &str) -> Result<Option<prost_types::Timestamp>, Fault> {
-        match self.get(name) {
-            Some(Value::String(text)) => {
+        match self.string(name) {
+            Some(text) => {
                 let wrong =
                     |_| mistyped(name, "an instant such as {\"seconds\":3} or \"1970-01-01T00:00:03Z\"");
                 let time: Timestamp = text.parse().map_err(wrong)?;
@@ -252,6 +288,64 @@ impl<'a> Fields<'a> {
                 Ok(prost_types::Timestamp { seconds: fields.number("seconds")?, nanos: fields.nanos()? })
             }),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object)
+    }
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match known(&name) {
+                Some(name) => {
+                    fields.insert(name, map.next_value()?);
+                }
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Fields(fields))
+    }
+}
+
+// === impl List ===
+
+impl<'de> Deserialize<'de> for List<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Array)
+    }
+}
+
+struct Array;
+
+impl<'de> Visitor<'de> for Array {
+    type Value = List<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while entries.len() < MAX_LIST {
+            let Some(entry) = list.next_element()? else { return Ok(List(Some(entries))) };
+            entries.push(entry);
+        }
+        let more = list.next_element::<IgnoredAny>()?.is_some();
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(List((!more).then_some(entries)))
     }
 }
 

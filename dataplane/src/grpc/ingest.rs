@@ -6,14 +6,21 @@ use evhub_event::{Controls, Event, Invalid, Reason};
 use evhub_journal::{Journal, Position};
 use evhub_proto::{
     cloudevents::CloudEvent,
-    ingest::{Outcome, PublishRequest, PublishResponse, ingest_server::Ingest, outcome::Kind},
+    ingest::{Outcome, PublishRequest, PublishResponse, outcome::Kind},
 };
 use evhub_routing::{Name, Producer};
 use futures_util::{Stream, StreamExt as _, stream::unfold};
 use tokio::time::sleep_until;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{Ending, Taken, call::Until, event, status};
+use super::{
+    Ending, Taken,
+    bare::Message,
+    call::Until,
+    event,
+    lazy::{self, Head},
+    status,
+};
 use crate::{
     Hub,
     ingest::{self, Charge, append::append_all, take, trace::Asked},
@@ -26,6 +33,7 @@ const NAMESPACE: &str = "default";
 const WINDOW: usize = 256;
 
 /// Publishes to the Producers of this hub.
+#[derive(Clone)]
 pub(super) struct Service<J: Journal> {
     pub(super) hub: Hub<J>,
 }
@@ -36,29 +44,35 @@ struct Batch {
     events: Arc<[(Event, Controls)]>,
 }
 
-#[async_trait]
-impl<J: Journal> Ingest for Service<J> {
-    type PublishStreamStream = Pin<Box<dyn Stream<Item = Result<PublishResponse, Status>> + Send>>;
+/// The answers of a stream.
+pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<PublishResponse, Status>> + Send>>;
 
-    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+impl<J: Journal> Service<J> {
+    /// Publishes once.
+    pub(super) async fn publish(
+        &self,
+        request: Request<Message>,
+    ) -> Result<Response<PublishResponse>, Status> {
         let charge = taken(&self.hub, &request).take();
         let asked = Asked::of(&self.hub, request.metadata().as_ref());
-        let PublishRequest { namespace, producer, events, correlation } = request.into_inner();
+        let head = request.get_ref().decode().map_err(|problem| status::of(&problem))?;
+        let opened = open(&self.hub, head, &request.into_inner(), &asked);
+        let PublishRequest { namespace, producer, events, correlation } =
+            opened.map_err(|problem| status::of(&problem))?;
         let batch = check(&self.hub, namespace, producer, events, &asked);
         let batch = batch.map_err(|problem| status::of(&problem))?;
         let results = batch.append(&self.hub, charge, &asked).await;
-        if results.iter().all(Result::is_err)
-            && let Some(Err(first)) = results.first()
-        {
-            return Err(status::of(first));
+        if let Some(problem) = failure(&results) {
+            return Err(status::of(problem));
         }
         Ok(Response::new(PublishResponse { outcomes: batch.outcomes(results), correlation }))
     }
 
-    async fn publish_stream(
+    /// Publishes request by request.
+    pub(super) fn publish_stream(
         &self,
-        request: Request<Streaming<PublishRequest>>,
-    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        request: Request<Streaming<Message>>,
+    ) -> Result<Response<Answers>, Status> {
         let taken = taken(&self.hub, &request);
         let end = Box::pin(end(&request));
         let asked = Asked::of(&self.hub, request.metadata().as_ref());
@@ -79,9 +93,9 @@ impl<J: Journal> Ingest for Service<J> {
 
 /// The requests of a stream up to its end, which may come from them, their sender, or us.
 fn requests(
-    requests: Streaming<PublishRequest>,
+    requests: Streaming<Message>,
     end: Pin<Box<impl Future<Output = Status> + Send>>,
-) -> impl Stream<Item = Result<PublishRequest, Status>> + Send {
+) -> impl Stream<Item = Result<Message, Status>> + Send {
     unfold(Some((requests, end)), async |state| {
         let (mut requests, mut end) = state?;
         let message = tokio::select! {
@@ -121,14 +135,24 @@ fn end<T>(request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> 
     }
 }
 
-/// Publishes one request of a stream; what is wrong with it is said of each of its events.
+/// Publishes one request of a stream; what is wrong with it is said of each of its events, or of none if they could not
+/// be read.
 async fn answer<J: Journal>(
     hub: &Hub<J>,
-    message: PublishRequest,
+    message: Message,
     charge: Charge,
     asked: &Asked,
 ) -> PublishResponse {
-    let PublishRequest { namespace, producer, events, correlation } = message;
+    let (correlation, opened) = match message.decode::<Head>() {
+        Ok(head) => (head.correlation, open(hub, head, &message, asked)),
+        Err(problem) => (0, Err(problem)),
+    };
+    let PublishRequest { namespace, producer, events, correlation } = match opened {
+        Ok(request) => request,
+        Err(problem) => {
+            return PublishResponse { outcomes: vec![outcome(String::new(), Err(problem))], correlation };
+        }
+    };
     let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
     let outcomes = match check(hub, namespace, producer, events, asked) {
         Ok(batch) => {
@@ -141,6 +165,31 @@ async fn answer<J: Journal>(
     PublishResponse { outcomes, correlation }
 }
 
+/// Takes a request apart that is not too much for its Producer.
+fn open<J: Journal>(
+    hub: &Hub<J>,
+    head: Head,
+    message: &Message,
+    asked: &Asked,
+) -> Result<PublishRequest, Problem> {
+    let name = name(head.namespace, head.producer);
+    let producer = ingest::find(hub, &name)?;
+    lazy::open(message, producer.batch_events)
+        .inspect_err(|problem| ingest::refused(hub, &name, asked, || problem.words()))
+}
+
+fn name(namespace: String, producer: String) -> Name {
+    Name::new(if namespace.is_empty() { NAMESPACE.to_owned() } else { namespace }, producer)
+}
+
+/// What a call fails with that accepted nothing: what may yet appear, if anything may.
+fn failure(results: &[Result<Position, Problem>]) -> Option<&Problem> {
+    let problems: Option<Vec<_>> = results.iter().map(|result| result.as_ref().err()).collect();
+    let problems = problems?;
+    let unknown = problems.iter().find(|problem| problem.outcome == problem::Outcome::Unknown);
+    unknown.or(problems.first()).copied()
+}
+
 /// Holds a request against everything that can be refused before the log is asked.
 fn check<J: Journal>(
     hub: &Hub<J>,
@@ -149,8 +198,7 @@ fn check<J: Journal>(
     events: Vec<CloudEvent>,
     asked: &Asked,
 ) -> Result<Batch, Problem> {
-    let namespace = if namespace.is_empty() { NAMESPACE.to_owned() } else { namespace };
-    let name = Name::new(namespace, producer);
+    let name = name(namespace, producer);
     let producer = ingest::find(hub, &name)?;
     let checked = all(&producer, events).and_then(|events| {
         take::admit(hub, &producer, events.len())?;
@@ -161,15 +209,9 @@ fn check<J: Journal>(
 }
 
 fn all(producer: &Producer, events: Vec<CloudEvent>) -> Result<Vec<(Event, Controls)>, Problem> {
-    let most = producer.batch_events;
     if events.is_empty() {
         let detail = "a request has at least one event";
         return Err(Invalid::new(Reason::EmptyBatch, "events", detail).into());
-    }
-    if events.len() > most {
-        let detail =
-            format!("the request has {} events, and this Producer takes at most {most}", events.len());
-        return Err(Problem::new(reason::BATCH_TOO_LARGE, detail).at("events"));
     }
     let one = |(index, message): (usize, CloudEvent)| {
         single(producer, message).map_err(|problem| {
@@ -238,6 +280,29 @@ fn outcome(id: String, result: Result<Position, Problem>) -> Outcome {
                 field: problem.field.unwrap_or_default(),
                 ..Outcome::default()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_fails_only_if_all_its_events_did_and_says_what_may_appear() {
+        let accepted = || Ok(Position { partition: 0, offset: 0 });
+        let full = || Err(Problem::new(reason::LOG_FULL, "full"));
+        let unknown = || Err(Problem::new(reason::LOG_UNAVAILABLE, "late").unknown());
+        let cases = [
+            (vec![accepted()], None),
+            (vec![full(), accepted()], None),
+            (vec![full(), full()], Some(reason::LOG_FULL)),
+            (vec![full(), unknown()], Some(reason::LOG_UNAVAILABLE)),
+            (vec![unknown(), full()], Some(reason::LOG_UNAVAILABLE)),
+        ];
+        for (results, expected) in cases {
+            let found = failure(&results).map(|problem| problem.reason.word);
+            assert_eq!(found, expected.map(|reason| reason.word), "{results:?}");
         }
     }
 }

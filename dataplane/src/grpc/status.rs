@@ -8,23 +8,19 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::problem::{Outcome, Problem, Reason, reason};
+use crate::problem::{Problem, Reason, reason};
 
 /// Whose words the reasons are.
 const DOMAIN: &str = "evhub.dev";
 /// The largest message that is read.
 pub(super) const MESSAGE_BYTES: usize = 4 << 20;
 /// How the library begins what it says of a message that is no such message.
-const UNDECODABLE: &str = "failed to decode Protobuf message: ";
+pub(super) const UNDECODABLE: &str = "failed to decode Protobuf message: ";
 
 /// A problem as a status.
 pub(crate) fn of(problem: &Problem) -> Status {
-    let outcome = match problem.outcome {
-        Outcome::Rejected => "rejected",
-        Outcome::Unknown => "unknown",
-    };
     let mut details = ErrorDetails::new();
-    let metadata = HashMap::from([("outcome".to_owned(), outcome.to_owned())]);
+    let metadata = HashMap::from([("outcome".to_owned(), problem.outcome.word().to_owned())]);
     details.set_error_info(problem.reason.word, DOMAIN, metadata);
     if let Some(field) = &problem.field {
         details.add_bad_request_violation(field.as_str(), problem.detail.as_str());
@@ -80,7 +76,7 @@ fn compressed() -> Problem {
 }
 
 /// `Message.field: Message.field: what is wrong`, the innermost first, as a sentence and a path.
-fn undecodable(cause: &str) -> Problem {
+pub(super) fn undecodable(cause: &str) -> Problem {
     let mut rest = cause;
     let mut path: Vec<&str> = Vec::new();
     while let Some((place, after)) = rest.split_once(": ")

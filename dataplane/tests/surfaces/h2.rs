@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use evhub_proto::{
     cloudevents::{
         CloudEvent,
@@ -22,6 +22,7 @@ use tonic_types::StatusExt as _;
 use super::wire::PATIENCE;
 
 pub(super) const PUBLISH: &str = "/evhub.ingest.v1.Ingest/Publish";
+pub(super) const STREAM: &str = "/evhub.ingest.v1.Ingest/PublishStream";
 
 /// One connection.
 pub(super) struct Raw {
@@ -33,6 +34,7 @@ pub(super) struct Raw {
 pub(super) struct Heard {
     pub(super) http: u16,
     pub(super) status: Option<Status>,
+    body: Bytes,
 }
 
 impl Raw {
@@ -54,11 +56,13 @@ impl Raw {
             self.send.ready().await.unwrap();
             let response = self.send.send_request(request).await.unwrap();
             let (parts, body) = response.into_parts();
-            let trailers: HeaderMap = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
+            let body = body.collect().await.unwrap();
+            let trailers: HeaderMap = body.trailers().cloned().unwrap_or_default();
             let status = Status::from_header_map(&parts.headers);
             Heard {
                 http: parts.status.as_u16(),
                 status: status.or_else(|| Status::from_header_map(&trailers)),
+                body: body.to_bytes(),
             }
         };
         timeout(PATIENCE, heard).await.expect("an answer")
@@ -72,6 +76,17 @@ impl Raw {
 }
 
 impl Heard {
+    /// The messages that were answered.
+    pub(super) fn messages<T: Message + Default>(&self) -> Vec<T> {
+        let mut rest = self.body.clone();
+        let mut messages = Vec::new();
+        while !rest.is_empty() {
+            let (_, length) = (rest.get_u8(), rest.get_u32() as usize);
+            messages.push(T::decode(rest.split_to(length)).unwrap());
+        }
+        messages
+    }
+
     /// Code, reason, outcome and field.
     #[track_caller]
     pub(super) fn refusal(&self) -> (Code, String, String, Option<String>) {

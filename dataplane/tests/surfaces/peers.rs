@@ -56,7 +56,9 @@ async fn deliver(rig: &Rig, targets: &[(&str, Protocol, u16)]) -> (Trigger, Join
         for (name, protocol, port) in targets {
             let own = |what: &str| format!("evhub.shop.{name}.{what}");
             let mut target = pattern.target.clone();
-            target.url = format!("http://127.0.0.1:{port}/{name}").parse().expect("a URL");
+            // A path would stand before that of the call.
+            let path = if *protocol == Protocol::EvHubGrpc { "" } else { name };
+            target.url = format!("http://127.0.0.1:{port}/{path}").parse().expect("a URL");
             target.protocol = *protocol;
             let processor = Processor {
                 name: Name::new("shop", *name),
@@ -126,16 +128,23 @@ async fn an_evhub_client_needs_no_change() {
 #[tokio::test]
 async fn an_evhub_consumer_needs_no_change() {
     let rig = Rig::start().await;
-    let mut child = python("evhub_target.py").args([PROTOS, "3", "http"]).spawn().unwrap();
+    let mut child = python("evhub_target.py").args([PROTOS, "3"]).spawn().unwrap();
     let ports = ports(&mut child).await;
-    let (trigger, working) = deliver(&rig, &[("http", Protocol::EvHubHttp, ports[0])]).await;
-    for (data, key) in [("dGFrZQ==", "a"), ("bGF0ZXI=", "b"), ("Y2FuY2Vs", "c")] {
+    let targets = [("http", Protocol::EvHubHttp, ports[0]), ("grpc", Protocol::EvHubGrpc, ports[1])];
+    let (trigger, working) = deliver(&rig, &targets).await;
+    let events = [
+        ("dGFrZQ==", "a", "till/3"),
+        // What MIME writes: its lines end.
+        ("bGF0\r\nZXI=", "b", "10.0.0.1:8080"),
+        ("Y2FuY2Vs", "c", "100% 收银台"),
+    ];
+    for (data, key, source) in events {
         let report = json!({
             "event": {
                 "app_id": "shop", "topic_id": "orders", "data": data,
                 "event_comm": {
-                    "event_source": { "source": "till/3", "qua": "V1", "create_time": { "seconds": 1 } },
-                    "event_tag": { "tag_list": ["paid"] },
+                    "event_source": { "source": source, "qua": "V1", "create_time": { "seconds": 1 } },
+                    "event_tag": { "tag_list": ["paid", ""] },
                 },
             },
             "trigger": { "trigger_type": 1 },

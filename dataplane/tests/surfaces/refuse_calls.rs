@@ -5,13 +5,13 @@ use bytes::Bytes;
 use evhub_dataplane::{grpc::Limits, ingest::Door};
 use evhub_proto::{
     cloudevents::cloud_event::{CloudEventAttributeValue, cloud_event_attribute_value::Attr},
-    ingest::PublishRequest,
+    ingest::{PublishRequest, PublishResponse, outcome::Kind},
 };
 use prost::Message as _;
 use tonic::Code;
 
 use super::{
-    h2::{PUBLISH, Raw, event, frame, good, prefixed, request},
+    h2::{PUBLISH, Raw, STREAM, event, frame, good, prefixed, request},
     rig::{BATCH_EVENTS, EVENT_BYTES, Rig},
     wire::Wire,
 };
@@ -83,6 +83,7 @@ fn of_calls() -> Vec<Case> {
 fn of_messages() -> Vec<Case> {
     let bad = |bytes: &[u8]| case("B-39", prefixed(0, bytes), Code::InvalidArgument, "INVALID_MESSAGE");
     let deep = [[0x2b].repeat(10_000), [0x2c].repeat(10_000)].concat();
+    let broken = &[0x1a, 0x04, 0x0a, 0x02, 0xff, 0xfe];
     vec![
         bad(&[0x80]),
         bad(&[0x00, 0x00]),
@@ -90,7 +91,8 @@ fn of_messages() -> Vec<Case> {
         bad(&[0x0c]).at("namespace"),
         bad(&deep),
         bad(&[0x0a, 0x02, 0xff, 0xfe]).at("namespace"),
-        bad(&[0x1a, 0x04, 0x0a, 0x02, 0xff, 0xfe]).at("events.id"),
+        bad(&[&PublishRequest { events: Vec::new(), ..good() }.encode_to_vec()[..], broken].concat())
+            .at("events.id"),
         bad(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]).at("namespace"),
     ]
 }
@@ -149,6 +151,67 @@ async fn each_bad_call_is_refused_and_the_next_good_one_taken() {
     let events = rig.events().await;
     assert_eq!(events.len(), published);
     assert!(events.iter().all(|event| event.id == "good"), "a refused event left no trace");
+    assert_eq!(rig.hub.door.in_flight(), 0);
+}
+
+/// What stands between the messages of a stream decides whether there is a next one; what is in them does not.
+#[tokio::test]
+async fn a_stream_ends_with_what_is_no_message_and_not_with_what_is_a_bad_one() {
+    let rig = Rig::start().await;
+    let large = [&[0, 0, 0x40, 0, 1][..], &[0; 10]].concat();
+    let cut = frame(&good()).slice(..20);
+    let ending = [
+        (Bytes::from(large), Code::ResourceExhausted, "EVENT_TOO_LARGE"),
+        (prefixed(1, &good().encode_to_vec()), Code::Unimplemented, "UNSUPPORTED_MEDIA_TYPE"),
+        (prefixed(7, &[]), Code::InvalidArgument, "INVALID_MESSAGE"),
+        (cut, Code::InvalidArgument, "INVALID_MESSAGE"),
+    ];
+    let stream = async |requests: &[Bytes]| {
+        Raw::connect(rig.grpc).await.call(STREAM, &[], requests.concat().into()).await
+    };
+    for (last, code, reason) in ending {
+        let heard = stream(&[frame(&good()), last]).await;
+        let refusal = heard.refusal();
+        assert_eq!((refusal.0, refusal.1.as_str(), refusal.2.as_str()), (code, reason, "rejected"));
+        let [answer] = &heard.messages::<PublishResponse>()[..] else {
+            panic!("{reason}: what came before is answered")
+        };
+        assert_eq!(answer.outcomes[0].kind(), Kind::Accepted);
+    }
+    let bad = [
+        (prefixed(0, &[0x80]), 0, "INVALID_MESSAGE"),
+        (
+            prefixed(
+                0,
+                &[&[0x20, 9][..], &good().encode_to_vec(), &[0x1a, 0x04, 0x0a, 0x02, 0xff, 0xfe]].concat(),
+            ),
+            9,
+            "INVALID_MESSAGE",
+        ),
+        (
+            frame(&PublishRequest { correlation: 9, producer: "nobody".to_owned(), ..good() }),
+            9,
+            "UNKNOWN_PRODUCER",
+        ),
+        (
+            frame(&PublishRequest {
+                correlation: 9,
+                ..request(vec![event("1", None, "x"); BATCH_EVENTS + 1])
+            }),
+            9,
+            "BATCH_TOO_LARGE",
+        ),
+    ];
+    for (middle, correlation, reason) in bad {
+        let heard = stream(&[frame(&good()), middle, frame(&good())]).await;
+        assert_eq!(heard.status.as_ref().expect("a status").code(), Code::Ok, "{reason}");
+        let answers = heard.messages::<PublishResponse>();
+        let outcomes: Vec<_> =
+            answers.iter().map(|answer| (answer.correlation, answer.outcomes[0].reason.as_str())).collect();
+        assert_eq!(outcomes, [(0, ""), (correlation, reason), (0, "")]);
+        assert!(answers.iter().all(|answer| answer.outcomes.len() == 1));
+    }
+    assert_eq!(rig.events().await.len(), 4 + 2 * 4);
     assert_eq!(rig.hub.door.in_flight(), 0);
 }
 

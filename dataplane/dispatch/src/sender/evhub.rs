@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use evhub_event::source;
 use evhub_proto::{
     evhub_comm::{Event, EventComm, EventSource, EventTag},
     evhub_processor::{DispatchReq, DispatchRsp},
@@ -24,11 +25,8 @@ pub const PASS_BACK: usize = 32 << 10;
 /// The request.
 pub fn request(delivery: &Delivery<'_>) -> DispatchReq {
     let Delivery { event, tags, producer, pass_back, identity, trace: _ } = delivery;
-    let own = format!("/evhub/{}/{}", producer.app_id, producer.topic_id);
-    // The event's own source is what an event gets that came without one.
-    let source = if event.source == own { String::new() } else { event.source.clone() };
     let event_source = EventSource {
-        source,
+        source: source::text(&event.source, &producer.app_id, &producer.topic_id).into_owned(),
         qua: event.extension("evhubqua").unwrap_or_default().to_owned(),
         create_time: event.time.as_deref().and_then(instant),
     };

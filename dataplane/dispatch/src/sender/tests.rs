@@ -53,6 +53,10 @@ fn evhub_gets_its_dispatch_request() {
     assert!(include_str!("../../../../docs/targets.md").contains(expected), "the page shows what is sent");
 
     let given = Bytes::from_static(b"\x00back");
+    let address = Event { source: "evhub:10.0.0.1:8080".into(), ..event() };
+    let body: Value = serde_json::from_slice(&sent(Protocol::EvHubHttp, &address, 1, None).1).unwrap();
+    let source = &body["event"]["event_comm"]["event_source"]["source"];
+    assert_eq!(source, "10.0.0.1:8080", "what EvHub's publisher wrote");
     let strange = Event { source: "/elsewhere".into(), time: None, data: None, ..event() };
     let (_, body) = sent(Protocol::EvHubHttp, &strange, 3, Some(&given));
     let body: Value = serde_json::from_slice(&body).unwrap();

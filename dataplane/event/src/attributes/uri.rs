@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 /// Whether this is a URI or a relative reference.
-pub(super) fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     let (text, fragment) = cut(text, '#');
     let (text, query) = cut(text, '?');
     let (scheme, hierarchy) = split_scheme(text);

@@ -56,15 +56,20 @@ fn what_is_absent_is_made_up() {
 }
 
 #[test]
-fn any_text_is_a_source() {
-    for (text, expected) in [
-        ("http://a/b?c=d#e", "http://a/b?c=d#e"),
-        ("a b", "a%20b"),
-        ("收银台", "%E6%94%B6%E9%93%B6%E5%8F%B0"),
-        ("100% <of> it", "100%25%20%3Cof%3E%20it"),
-    ] {
-        assert_eq!(uri(text, "a", "t"), expected);
+fn what_evhub_takes_for_a_source_or_a_tag_is_taken() {
+    for (text, expected) in
+        [("10.0.0.1:8080", "evhub:10.0.0.1:8080"), ("100%", "evhub:100%25"), ("", "/evhub/shop/orders")]
+    {
+        let mut message = message();
+        let comm = message.event_comm.as_mut().unwrap();
+        comm.event_source.as_mut().unwrap().source = text.to_owned();
+        comm.event_tag.as_mut().unwrap().tag_list = ["", "paid", " "].map(ToOwned::to_owned).to_vec();
+        let (event, controls) = read("id", message, None, None).unwrap();
+        assert_eq!((event.source.as_str(), &controls.tags[..]), (expected, &["paid".to_owned()][..]));
     }
+    let mut message = message();
+    message.event_comm.as_mut().unwrap().event_tag.as_mut().unwrap().tag_list = vec![String::new()];
+    assert!(read("id", message, None, None).unwrap().1.tags.is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Both dialects, and what is neither.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -49,6 +49,29 @@ fn go_and_canonical_json_say_the_same() {
     assert_eq!(request.option.unwrap().ordering_key, "key");
     let trigger = request.trigger.unwrap();
     assert_eq!((trigger.trigger_type, trigger.delay_process_trigger_list.len()), (4, 1));
+}
+
+#[test]
+fn base64_may_have_line_breaks() {
+    for (text, expected) in [("/+\r\n8=\n", &b"\xff\xef"[..]), ("\n", b""), ("_-\n8", b"\xff\xef")] {
+        let body = json!({"event": {"data": text}});
+        assert_eq!(read(&body).event.unwrap().data, expected, "{text:?}");
+    }
+    for bad in ["/+ 8=", "/+\t8="] {
+        assert!(report(json!({"event": {"data": bad}}).to_string().as_bytes()).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn lists_have_a_bound_and_what_nobody_knows_none() {
+    let tags = |count: usize| json!({"event": {"event_comm": {"event_tag": {"tag_list": vec!["a"; count]}}}});
+    let delays = |count: usize| json!({"trigger": {"delay_process_trigger_list": vec![json!({}); count]}});
+    for list in [tags, delays] {
+        assert!(report(list(MAX_LIST).to_string().as_bytes()).is_ok());
+        let fault = report(list(MAX_LIST + 1).to_string().as_bytes()).unwrap_err();
+        assert!(fault.message.contains("at most 1024 entries"), "{}", fault.message);
+    }
+    assert!(report(json!({"x": vec![json!({"": 0}); 5000]}).to_string().as_bytes()).is_ok());
 }
 
 #[test]

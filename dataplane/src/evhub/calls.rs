@@ -1,0 +1,113 @@
+//! EvHub's gRPC form, served as the generated server would if it did not take messages apart: a list of nothing takes two
+//! bytes an entry, and fifty times that as a value, so lists are counted before.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use evhub_event::Event;
+use evhub_journal::Journal;
+use evhub_proto::evhub_producer::{CommitReq, CommitRsp, PrepareRsp, ReportRsp, RollbackRsp};
+use tonic::{
+    Request, Response, Status, body::Body, codegen::BoxFuture, metadata::MetadataValue, server::NamedService,
+};
+
+use super::{Fault, MAX_LIST, commit, prepare, report, rollback};
+use crate::{
+    Hub,
+    grpc::{
+        Taken,
+        bare::{self, Message},
+        status,
+    },
+    ingest::trace::Asked,
+};
+
+/// The lists of a report by their path of field numbers: `event.event_comm.event_tag.tag_list`, and
+/// `trigger.delay_process_trigger_list`, which lies at the same place in a commit.
+const TAGS: (&[u32], &str) = (&[1, 3, 2, 1], "tag_list");
+const DELAYS: (&[u32], &str) = (&[2, 4], "delay_process_trigger_list");
+
+/// The server.
+#[derive(Clone)]
+pub(crate) struct Server<J: Journal> {
+    pub(crate) hub: Hub<J>,
+}
+
+/// A message of which nothing is read.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
+
+impl<J: Journal> NamedService for Server<J> {
+    const NAME: &'static str = "evhub_producer.evhubProducer";
+}
+
+impl<J: Journal> tower_service::Service<http::Request<Body>> for Server<J> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Self { hub } = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                "/evhub_producer.evhubProducer/Report" => {
+                    bare::unary(request, |request| called(hub.clone(), request)).await
+                }
+                "/evhub_producer.evhubProducer/Prepare" => bare::unary(request, prepared).await,
+                "/evhub_producer.evhubProducer/Commit" => bare::unary(request, committed).await,
+                "/evhub_producer.evhubProducer/Rollback" => bare::unary(request, rolled_back).await,
+                _ => Status::unimplemented("").into_http(),
+            })
+        })
+    }
+}
+
+async fn called<J: Journal>(hub: Hub<J>, request: Request<Message>) -> Result<Response<ReportRsp>, Status> {
+    let charge = request.extensions().get::<Taken>().map_or_else(|| hub.door.enter(), Taken::take);
+    let asked = Asked::of(&hub, request.metadata().as_ref());
+    let message = request.into_inner();
+    if let Err(fault) = counted(&message, &[TAGS, DELAYS]) {
+        return Ok(answered(ReportRsp { ret: Some(fault.into()), event_id: Event::new_id() }));
+    }
+    Ok(answered(report(&hub, read(&message)?, charge, &asked).await))
+}
+
+async fn prepared(request: Request<Message>) -> Result<Response<PrepareRsp>, Status> {
+    read::<Nothing>(request.get_ref())?;
+    Ok(answered(prepare()))
+}
+
+async fn committed(request: Request<Message>) -> Result<Response<CommitRsp>, Status> {
+    let message = request.get_ref();
+    Ok(answered(match counted(message, &[DELAYS]) {
+        Ok(()) => commit(&read::<CommitReq>(message)?),
+        Err(fault) => CommitRsp { ret: Some(fault.into()), tx: None },
+    }))
+}
+
+async fn rolled_back(request: Request<Message>) -> Result<Response<RollbackRsp>, Status> {
+    Ok(answered(rollback(&read(request.get_ref())?)))
+}
+
+/// Whether these lists are as short as lists must be.
+fn counted(message: &Message, lists: &[(&[u32], &str)]) -> Result<(), Fault> {
+    let long = lists.iter().find(|(path, _)| message.exceeds(path, MAX_LIST));
+    long.map_or(Ok(()), |(_, name)| Err(Fault::too_long(name)))
+}
+
+fn read<T: prost::Message + Default>(message: &Message) -> Result<T, Status> {
+    message.decode().map_err(|problem| status::of(&problem))
+}
+
+/// EvHub says the call's status a second time, in a header that its clients may look at.
+fn answered<T>(message: T) -> Response<T> {
+    let mut response = Response::new(message);
+    response.metadata_mut().insert("status-code", MetadataValue::from_static("0"));
+    response
+}
