@@ -238,6 +238,10 @@ impl From<Refusal> for Problem {
                 Self::new(reason::EVENT_TOO_LARGE, detail)
             }
             Refusal::Full(_) => Self::new(reason::LOG_FULL, "the log has no room left").retry_after(5),
+            Refusal::Behind => {
+                let detail = "an earlier event of its key was not accepted, and this one must not pass it";
+                Self::new(reason::EARLIER_NOT_ACCEPTED, detail).retry_after(1)
+            }
             Refusal::Busy => {
                 Self::new(reason::BUSY, "too many writes are waiting for the log").retry_after(1)
             }

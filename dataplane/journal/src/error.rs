@@ -34,6 +34,9 @@ pub enum Refusal {
     /// No room left on the disk; taken again when there is.
     #[error("the disk is full ({0})")]
     Full(String),
+    /// A record before it in its chain was not taken.
+    #[error("a record that it must not pass was not taken")]
+    Behind,
     /// Too many writes are waiting.
     #[error("the log is overloaded")]
     Busy,

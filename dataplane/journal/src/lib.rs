@@ -7,11 +7,13 @@
 //!
 //! - [`traits`]: what a log does
 //! - [`types`]: what is said to it and heard from it
+//! - [`chain`]: records that must not pass one another
 //! - [`error`]: how it refuses, and what it cannot know
 //! - [`murmur2`]: which partition a key belongs to
 //! - [`embedded`]: the log of `evhub dev`, in one folder
 //! - [`unpleasant`]: any log on a bad day, for tests
 
+pub mod chain;
 pub mod embedded;
 pub mod error;
 pub mod murmur2;
@@ -19,6 +21,7 @@ pub mod traits;
 pub mod types;
 pub mod unpleasant;
 
+pub use chain::{Chain, Link};
 pub use embedded::Embedded;
 pub use error::{CommitError, Error, Refusal, TransactError, WriteError};
 pub use traits::{Journal, Producer, Tail};

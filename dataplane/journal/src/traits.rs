@@ -30,7 +30,8 @@ pub trait Journal: Clone + Send + Sync + 'static {
         None
     }
 
-    /// Appends one record. `Ok` means that it is durable at that position.
+    /// Appends one record. `Ok` means that it is durable at that position. What goes [`Place::Behind`] a link is never taken
+    /// once one of its chain before it was rejected, or has an unknown ending.
     fn append(
         &self,
         topic: &str,

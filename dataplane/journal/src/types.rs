@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use evhub_event::Record;
 
+use crate::Link;
+
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
@@ -62,6 +64,16 @@ pub struct TopicSettings {
     pub reserved: bool,
 }
 
+impl Place {
+    /// Its place in a chain, if it has one.
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Self::Behind(link) => Some(link),
+            Self::ByKey | Self::Partition(_) => None,
+        }
+    }
+}
+
 impl TopicSettings {
     /// What a topic with settings `now` has when it is made sure of with these: what was taken yesterday is taken today, so
     /// the largest record only grows.
@@ -70,11 +82,14 @@ impl TopicSettings {
     }
 }
 
-/// Which partition an append goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which partition an append goes to, and behind what.
+#[derive(Clone, Debug)]
 pub enum Place {
     /// The one that the record's key hashes to (murmur2, as Java's clients do); any for a record without a key.
     ByKey,
+    /// The same, and behind the others of a chain: refused once one of those before it was not taken. In a transaction, which
+    /// is taken whole, this is [`Place::ByKey`].
+    Behind(Link),
     /// This one.
     Partition(u32),
 }

@@ -18,7 +18,7 @@ use evhub_event::Record;
 use tokio::time::sleep;
 
 use crate::{
-    CommitError, Committed, Error, Journal, Place, Polled, Position, Producer, Refusal, Slice, Tail,
+    CommitError, Committed, Error, Journal, Link, Place, Polled, Position, Producer, Refusal, Slice, Tail,
     TopicPartition, TopicSettings, TransactError, Transaction, WriteError,
 };
 
@@ -197,10 +197,16 @@ impl<J: Journal> Journal for Unpleasant<J> {
         record: Record,
     ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static {
         let (fate, delay) = (self.fate(), self.delay());
+        let link = place.link().cloned();
+        let behind = link.as_ref().is_some_and(|link| !link.holds());
+        let fate = if behind { Fate::Refused } else { fate };
         let written =
             matches!(fate, Fate::Fine | Fate::Applied).then(|| self.log.append(topic, place, record));
-        let (refused, unknown) = (WriteError::Rejected(Refusal::Busy), WriteError::Unknown(PLANTED.into()));
-        told((fate, delay), written, refused, unknown)
+        if fate != Fate::Fine {
+            link.iter().for_each(Link::tear);
+        }
+        let refused = WriteError::Rejected(if behind { Refusal::Behind } else { Refusal::Busy });
+        told((fate, delay), written, refused, WriteError::Unknown(PLANTED.into()))
     }
 
     async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {

@@ -25,6 +25,7 @@ macro_rules! contract {
             records_without_a_key_spread,
             tombstones_and_headers_read_back,
             what_cannot_be_appended_is_rejected,
+            nothing_passes_what_was_not_taken_of_its_chain,
             topics_grow_and_never_shrink,
             the_largest_record_never_shrinks,
             reads_are_bounded_and_resume,

@@ -1,9 +1,10 @@
 //! From events to their positions in the log. Appends.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{collections::HashMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
+use bytes::Bytes;
 use evhub_event::{Controls, Event, Record, kafka};
-use evhub_journal::{Journal, Place, Position, Refusal, WriteError};
+use evhub_journal::{Chain, Journal, Place, Position, Refusal, WriteError};
 use evhub_routing::Producer;
 use evhub_telemetry::Context;
 use tokio::time::{Instant, timeout};
@@ -53,8 +54,9 @@ pub(crate) async fn append<J: Journal>(
     result
 }
 
-/// Appends the events of a batch in their order, and says of each what became of it. Once the log takes no
-/// more, those after it are not offered, so that no later event of a key passes an earlier one.
+/// Appends the events of a batch in their order, and says of each what became of it. Those of one key are a chain: none is
+/// taken behind one that was not, so that no later event of a key passes an earlier one. Once the log takes no more, those
+/// after it are not offered.
 pub(crate) async fn append_all<J: Journal>(
     hub: &Hub<J>,
     producer: &Arc<Producer>,
@@ -105,13 +107,18 @@ async fn offer<J: Journal>(
 ) -> Vec<Offered> {
     let mut offered = Vec::with_capacity(events.len());
     let mut refused: Option<Refusal> = None;
+    let mut chains: HashMap<Bytes, Chain> = HashMap::new();
     for ((event, controls), place) in events.iter().zip(places) {
         if let Some(refusal) = &refused {
             offered.push(Offered::Ended(Err(WriteError::Rejected(refusal.clone()))));
             continue;
         }
         let record = record(event, controls, place.as_ref());
-        let mut write: Write = Box::pin(hub.journal.append(&producer.topic, Place::ByKey, record));
+        let place = match &record.key {
+            Some(key) => Place::Behind(chains.entry(key.clone()).or_default().link()),
+            None => Place::ByKey,
+        };
+        let mut write: Write = Box::pin(hub.journal.append(&producer.topic, place, record));
         // What is refused at the door is known at once.
         let now = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         offered.push(match now {
@@ -128,7 +135,8 @@ async fn offer<J: Journal>(
 /// A refusal that would meet any other event as well.
 fn door_wide(result: &Result<Position, WriteError>) -> Option<&Refusal> {
     match result {
-        Err(WriteError::Rejected(refusal)) if !matches!(refusal, Refusal::TooLarge { .. }) => Some(refusal),
+        Err(WriteError::Rejected(Refusal::TooLarge { .. } | Refusal::Behind)) => None,
+        Err(WriteError::Rejected(refusal)) => Some(refusal),
         _ => None,
     }
 }

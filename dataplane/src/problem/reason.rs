@@ -50,6 +50,7 @@ reasons! {
     INTERNAL 500 "The hub failed"
     UNKNOWN_METHOD 501 "No service here has this method"
     BATCH_MIXED 503 "Not all events of the batch were accepted"
+    EARLIER_NOT_ACCEPTED 503 "An earlier event of the key was not accepted"
     DRAINING 503 "The connection ends"
     NOT_READY 503 "The Producer is not ready yet"
     LOG_FULL 503 "The log is full"

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use evhub_event::{Controls, kafka};
+use evhub_proto::ingest::{PublishRequest, ingest_client::IngestClient};
 use evhub_routing::{Name, Producer, Snapshot};
 use serde_json::{Value, json};
 
 use super::{
+    h2,
     rig::{BATCH_EVENTS, Rig, SINK, TIGHT, TOPIC},
     wire::{Wire, request},
 };
@@ -83,6 +85,40 @@ async fn a_batch_that_the_log_takes_in_part_tells_of_each_event() {
         rig.records(TIGHT).await.iter().map(|(_, at)| kafka::decode(&at.record).unwrap().id).collect();
     assert_eq!(ids.len(), 4);
     assert!(!ids.contains(&"b".to_owned()), "what was rejected is not there");
+}
+
+#[tokio::test]
+async fn no_event_of_a_batch_passes_an_earlier_one_of_its_key() {
+    let rig = Rig::start().await;
+    let of = |key: &str, data: usize| json!({"partitionkey": key, "data": "x".repeat(data)});
+    let events = [
+        event("a1", of("a", 1)),
+        event("a2", of("a", 2000)),
+        event("b1", of("b", 1)),
+        event("a3", of("a", 1)),
+        event("none", json!({})),
+    ];
+    let answer = rig.ask(rig.http, batch("/namespaces/tight/producers/orders/events", &events)).await;
+    assert_eq!(answer.problem(), (503, "BATCH_MIXED".to_owned(), "unknown".to_owned(), None));
+    let outcomes = answer.json()["outcomes"].clone();
+    let told: Vec<_> =
+        (0..5).map(|n| (outcomes[n]["outcome"].as_str().unwrap(), &outcomes[n]["reason"])).collect();
+    let (large, behind) = (json!("EVENT_TOO_LARGE"), json!("EARLIER_NOT_ACCEPTED"));
+    let accepted = ("accepted", &Value::Null);
+    assert_eq!(told, [accepted, ("rejected", &large), accepted, ("rejected", &behind), accepted]);
+
+    let keyed = |id, data: usize| h2::event(id, Some("a"), &"x".repeat(data));
+    let events = vec![keyed("a4", 1), keyed("a5", 2000), keyed("a6", 1)];
+    let request = PublishRequest { namespace: "tight".to_owned(), ..h2::request(events) };
+    let response =
+        IngestClient::new(h2::channel(rig.grpc).await).publish(request).await.unwrap().into_inner();
+    let told: Vec<_> = response.outcomes.iter().map(|outcome| outcome.reason.as_str()).collect();
+    assert_eq!(told, ["", "EVENT_TOO_LARGE", "EARLIER_NOT_ACCEPTED"]);
+
+    let mut ids: Vec<String> =
+        rig.records(TIGHT).await.iter().map(|(_, at)| kafka::decode(&at.record).unwrap().id).collect();
+    ids.sort();
+    assert_eq!(ids, ["a1", "a4", "b1", "none"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 
 use evhub_event::Record;
 use evhub_journal::{
-    CommitError, Committed, Embedded, Error, Journal, Place, Polled, Position, Refusal, Slice, Tail,
+    CommitError, Committed, Embedded, Error, Journal, Link, Place, Polled, Position, Refusal, Slice, Tail,
     TopicPartition, TopicSettings, WriteError,
 };
 use tokio::sync::{Notify, watch};
@@ -136,6 +136,9 @@ impl Journal for Faulty {
     ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static {
         let fault = self.plan().append.as_mut().and_then(|hook| hook(topic, &record));
         let sent = !matches!(fault, Some(Fault::Rejected | Fault::UnknownLost));
+        if fault.is_some() {
+            place.link().into_iter().for_each(Link::tear);
+        }
         let written = sent.then(|| self.log.append(topic, place, record));
         async move {
             let answer = match written {

@@ -63,8 +63,8 @@ pub use self::{
     tail::{EmbeddedMember, EmbeddedTail},
 };
 use crate::{
-    CommitError, Committed, Error, Journal, MAX_METADATA, Place, Position, Refusal, Slice, TopicPartition,
-    TopicSettings, WriteError,
+    CommitError, Committed, Error, Journal, Link, MAX_METADATA, Place, Position, Refusal, Slice,
+    TopicPartition, TopicSettings, WriteError,
 };
 
 /// The format this code reads and writes. 1 was kept by a storage engine.
@@ -165,7 +165,7 @@ impl Embedded {
     }
 
     /// Checks a record, and says where it goes and whether it may use the reserve.
-    fn draft(&self, topic: &str, place: Place, record: &Record) -> Result<(Part, bool, Draft), Refusal> {
+    fn draft(&self, topic: &str, place: &Place, record: &Record) -> Result<(Part, bool, Draft), Refusal> {
         let topic =
             self.core().registry.topic(topic).ok_or_else(|| Refusal::UnknownTopic(topic.to_owned()))?;
         let part = topic.place(place, record.key.as_deref())?;
@@ -182,11 +182,16 @@ impl Embedded {
     fn queue_append(
         &self,
         topic: &str,
-        place: Place,
+        place: &Place,
         record: &Record,
     ) -> Result<oneshot::Receiver<Result<Position, WriteError>>, Refusal> {
-        let (part, reserved, draft) = self.draft(topic, place, record)?;
-        Ok(self.ask(|reply| Request::Append { part, reserved, draft, reply }))
+        let link = place.link().cloned();
+        if link.as_ref().is_some_and(|link| !link.holds()) {
+            return Err(Refusal::Behind);
+        }
+        let drafted = self.draft(topic, place, record);
+        let (part, reserved, draft) = drafted.inspect_err(|_| link.iter().for_each(Link::tear))?;
+        Ok(self.ask(|reply| Request::Append { part, reserved, draft, link, reply }))
     }
 
     fn read_now(
@@ -263,7 +268,7 @@ impl Journal for Embedded {
         record: Record,
     ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static {
         // Queued here rather than when first polled: appends are in the log in the order of their calls.
-        let queued = self.queue_append(topic, place, &record);
+        let queued = self.queue_append(topic, &place, &record);
         async move {
             match queued.map_err(WriteError::Rejected)?.await {
                 Ok(answer) => answer,

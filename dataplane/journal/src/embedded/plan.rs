@@ -13,7 +13,7 @@ use super::{
     notes::{Image, Note, TopicNote},
     request::{Commit, Noted, Pending, Request, Tidy, Work},
 };
-use crate::{CommitError, Error, Position, Refusal, TopicSettings, TransactError, WriteError};
+use crate::{CommitError, Error, Link, Position, Refusal, TopicSettings, TransactError, WriteError};
 
 /// How much may be written.
 #[derive(Clone, Copy, Debug)]
@@ -92,15 +92,21 @@ struct Planning<'a> {
 
 impl Planning<'_> {
     fn add(&mut self, request: Request) {
+        if request.is_behind() {
+            return request.refuse(&Refusal::Behind);
+        }
         if let Err(why) = self.room(&request) {
             request.refuse(&Refusal::Full(why.clone()));
             self.plan.full.get_or_insert(why);
             return;
         }
         match request {
-            Request::Append { part, draft, reply, .. } => match self.append(part, draft) {
-                Ok(position) => self.plan.pending.push(Pending::Append(position, reply)),
-                Err(refusal) => drop(reply.send(Err(WriteError::Rejected(refusal)))),
+            Request::Append { part, draft, link, reply, .. } => match self.append(part, draft) {
+                Ok(position) => self.plan.pending.push(Pending::Append(position, link, reply)),
+                Err(refusal) => {
+                    link.iter().for_each(Link::tear);
+                    drop(reply.send(Err(WriteError::Rejected(refusal))));
+                }
             },
             Request::Transact { work, reply } => match self.transact(work) {
                 Ok(positions) => self.plan.pending.push(Pending::Transact(positions, reply)),

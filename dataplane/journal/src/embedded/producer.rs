@@ -33,7 +33,7 @@ impl EmbeddedProducer {
     fn work(&self, transaction: Transaction<EmbeddedMember>) -> Result<Work, TransactError> {
         let Transaction { records, offsets } = transaction;
         let draft = |(topic, place, record): &(String, Place, Record)| {
-            self.log.draft(topic, *place, record).map(|(part, _, draft)| (part, draft))
+            self.log.draft(topic, place, record).map(|(part, _, draft)| (part, draft))
         };
         let records: Vec<_> =
             records.iter().map(draft).collect::<Result<_, _>>().map_err(TransactError::Rejected)?;

@@ -204,15 +204,15 @@ impl Registry {
 
 impl Topic {
     /// Which partition a record goes to.
-    pub(super) fn place(&self, place: Place, key: Option<&[u8]>) -> Result<Part, Refusal> {
+    pub(super) fn place(&self, place: &Place, key: Option<&[u8]>) -> Result<Part, Refusal> {
         let partitions = self.settings.partitions;
         let partition = match (place, key) {
-            (Place::Partition(partition), _) if partition >= partitions => {
-                return Err(Refusal::UnknownPartition(self.name.clone(), partition));
+            (Place::Partition(partition), _) if *partition >= partitions => {
+                return Err(Refusal::UnknownPartition(self.name.clone(), *partition));
             }
-            (Place::Partition(partition), _) => partition,
-            (Place::ByKey, Some(key)) => murmur2::partition(key, partitions),
-            (Place::ByKey, None) => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
+            (Place::Partition(partition), _) => *partition,
+            (Place::ByKey | Place::Behind(_), Some(key)) => murmur2::partition(key, partitions),
+            (Place::ByKey | Place::Behind(_), None) => self.turn.fetch_add(1, Ordering::Relaxed) % partitions,
         };
         Ok(Part { topic: self.id, partition })
     }

@@ -10,7 +10,7 @@ use super::{
     notes::Mark,
     segment::Segment,
 };
-use crate::{CommitError, Error, Position, Refusal, TopicSettings, TransactError, WriteError};
+use crate::{CommitError, Error, Link, Position, Refusal, TopicSettings, TransactError, WriteError};
 
 /// Where an answer goes.
 pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
@@ -18,16 +18,53 @@ pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append { part: Part, reserved: bool, draft: Draft, reply: Reply<Position, WriteError> },
-    Transact { work: Work, reply: Reply<Vec<Position>, TransactError> },
-    Produce { id: String, reply: Reply<u64, Error> },
-    Commit { commit: Commit, reply: Reply<(), CommitError> },
-    Join { group: String, member: MemberId, topics: Vec<String>, reply: Reply<(), Error> },
-    Release { group: String, member: MemberId, partitions: Vec<u32> },
-    Leave { group: String, member: MemberId, reply: Option<Reply<(), Error>> },
-    Evict { group: String },
-    Ensure { topic: String, settings: TopicSettings, reply: Reply<(), Error> },
-    Tidy { tidy: Tidy, reply: Reply<(), Error> },
+    Append {
+        part: Part,
+        reserved: bool,
+        draft: Draft,
+        link: Option<Link>,
+        reply: Reply<Position, WriteError>,
+    },
+    Transact {
+        work: Work,
+        reply: Reply<Vec<Position>, TransactError>,
+    },
+    Produce {
+        id: String,
+        reply: Reply<u64, Error>,
+    },
+    Commit {
+        commit: Commit,
+        reply: Reply<(), CommitError>,
+    },
+    Join {
+        group: String,
+        member: MemberId,
+        topics: Vec<String>,
+        reply: Reply<(), Error>,
+    },
+    Release {
+        group: String,
+        member: MemberId,
+        partitions: Vec<u32>,
+    },
+    Leave {
+        group: String,
+        member: MemberId,
+        reply: Option<Reply<(), Error>>,
+    },
+    Evict {
+        group: String,
+    },
+    Ensure {
+        topic: String,
+        settings: TopicSettings,
+        reply: Reply<(), Error>,
+    },
+    Tidy {
+        tidy: Tidy,
+        reply: Reply<(), Error>,
+    },
 }
 
 /// A transaction.
@@ -68,7 +105,7 @@ pub(super) enum Tidy {
 /// An answer that waits for the sync.
 #[derive(Debug)]
 pub(super) enum Pending {
-    Append(Position, Reply<Position, WriteError>),
+    Append(Position, Option<Link>, Reply<Position, WriteError>),
     Transact(Vec<Position>, Reply<Vec<Position>, TransactError>),
     Produce(u64, Reply<u64, Error>),
     Commit(Reply<(), CommitError>),
@@ -98,6 +135,11 @@ impl Request {
         !matches!(self, Self::Append { reserved: false, .. })
     }
 
+    /// Whether it stands behind what was not taken, and must not pass it.
+    pub(super) fn is_behind(&self) -> bool {
+        matches!(self, Self::Append { link: Some(link), .. } if !link.holds())
+    }
+
     /// Whether it must not be refused: who asks for it does not ask twice.
     pub(super) fn must_arrive(&self) -> bool {
         matches!(self, Self::Release { .. } | Self::Leave { .. })
@@ -107,7 +149,10 @@ impl Request {
     pub(super) fn refuse(self, refusal: &Refusal) {
         let error = || Error::Unavailable(refusal.to_string());
         match self {
-            Self::Append { reply, .. } => drop(reply.send(Err(WriteError::Rejected(refusal.clone())))),
+            Self::Append { link, reply, .. } => {
+                link.iter().for_each(Link::tear);
+                drop(reply.send(Err(WriteError::Rejected(refusal.clone()))));
+            }
             Self::Transact { reply, .. } => drop(reply.send(Err(TransactError::Rejected(refusal.clone())))),
             Self::Commit { reply, .. } => drop(reply.send(Err(CommitError::Rejected(refusal.to_string())))),
             Self::Produce { reply, .. } => drop(reply.send(Err(error()))),
@@ -130,7 +175,7 @@ impl Pending {
     /// Answers that it is durable.
     pub(super) fn acknowledge(self) {
         match self {
-            Self::Append(position, reply) => drop(reply.send(Ok(position))),
+            Self::Append(position, _, reply) => drop(reply.send(Ok(position))),
             Self::Transact(positions, reply) => drop(reply.send(Ok(positions))),
             Self::Produce(epoch, reply) => drop(reply.send(Ok(epoch))),
             Self::Commit(reply) => drop(reply.send(Ok(()))),
@@ -142,7 +187,10 @@ impl Pending {
     pub(super) fn refuse(self, why: &str) {
         let refusal = Refusal::Unavailable(why.to_owned());
         match self {
-            Self::Append(_, reply) => drop(reply.send(Err(WriteError::Rejected(refusal)))),
+            Self::Append(_, link, reply) => {
+                link.iter().for_each(Link::tear);
+                drop(reply.send(Err(WriteError::Rejected(refusal))));
+            }
             Self::Transact(_, reply) => drop(reply.send(Err(TransactError::Rejected(refusal)))),
             Self::Produce(_, reply) => drop(reply.send(Err(Error::Unavailable(why.to_owned())))),
             Self::Commit(reply) => drop(reply.send(Err(CommitError::Rejected(refusal.to_string())))),
@@ -153,7 +201,10 @@ impl Pending {
     /// Answers that it may have been written.
     pub(super) fn leave_unknown(self, why: &str) {
         match self {
-            Self::Append(_, reply) => drop(reply.send(Err(WriteError::Unknown(why.to_owned())))),
+            Self::Append(_, link, reply) => {
+                link.iter().for_each(Link::tear);
+                drop(reply.send(Err(WriteError::Unknown(why.to_owned()))));
+            }
             Self::Transact(_, reply) => drop(reply.send(Err(TransactError::Unknown(why.to_owned())))),
             Self::Produce(_, reply) => drop(reply.send(Err(Error::Unavailable(why.to_owned())))),
             Self::Commit(reply) => drop(reply.send(Err(CommitError::Unknown(why.to_owned())))),

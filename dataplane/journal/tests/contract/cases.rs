@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use evhub_event::{Header, Record};
 use evhub_journal::{
-    CommitError, Committed, Error, Journal, MAX_METADATA, Place, Polled, Position, Producer, Refusal, Stored,
-    Tail, TopicPartition, TopicSettings, TransactError, Transaction, WriteError, murmur2,
+    Chain, CommitError, Committed, Error, Journal, MAX_METADATA, Place, Polled, Position, Producer, Refusal,
+    Stored, Tail, TopicPartition, TopicSettings, TransactError, Transaction, WriteError, murmur2,
 };
 
 /// Where a log is, with what the traits do not offer.
@@ -162,6 +162,27 @@ pub(crate) async fn what_cannot_be_appended_is_rejected<J: Journal>(log: J) {
     assert!(matches!(log.read(&at("t", 2), 0, 1, 1).await, Err(Error::UnknownPartition(_, 2))));
     assert!(matches!(log.end(&at("nope", 0)).await, Err(Error::UnknownTopic(_))));
     assert!(matches!(log.join("g", &["nope".into()]).await, Err(Error::UnknownTopic(_))));
+}
+
+pub(crate) async fn nothing_passes_what_was_not_taken_of_its_chain<J: Journal>(log: J) {
+    log.ensure("t", TopicSettings { max_record_bytes: 100, ..settings(2) }).await.unwrap();
+    let (mut chain, mut other) = (Chain::default(), Chain::default());
+    let large = "x".repeat(100);
+    let sent = ["a", "b", &large, "c", "d"].map(|value| {
+        let place = Place::Behind(chain.link());
+        log.append("t", place, keyed("k", value))
+    });
+    let beside = log.append("t", Place::Behind(other.link()), keyed("k", "beside")).await;
+    let after = log.append("t", Place::Behind(chain.link()), keyed("k", "after")).await;
+    let [a, b, large, c, d] = sent;
+    let (a, b) = (a.await.unwrap(), b.await.unwrap());
+    assert!(a.partition == b.partition && a.offset < b.offset && beside.is_ok());
+    assert!(matches!(large.await, Err(WriteError::Rejected(Refusal::TooLarge { .. }))));
+    for behind in [c.await, d.await, after] {
+        assert!(matches!(behind, Err(WriteError::Rejected(Refusal::Behind))), "{behind:?}");
+    }
+    let records = log.read(&at("t", a.partition), 0, 10, MIB).await.unwrap().records;
+    assert_eq!(values(&records), ["a", "b", "beside"]);
 }
 
 pub(crate) async fn topics_grow_and_never_shrink<J: Journal>(log: J) {

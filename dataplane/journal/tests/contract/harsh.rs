@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use evhub_event::Record;
 use evhub_journal::{
-    CommitError, Committed, Embedded, Error, Journal, Place, Polled, Tail, TopicPartition, TopicSettings,
-    WriteError,
+    Chain, CommitError, Committed, Embedded, Error, Journal, Place, Polled, Refusal, Tail, TopicPartition,
+    TopicSettings, WriteError,
     embedded::Options,
     unpleasant::{Faults, Unpleasant},
 };
@@ -139,4 +139,32 @@ async fn nothing_acknowledged_is_lost_on_a_bad_day() {
     }
     let seen = seen.lock().unwrap();
     assert!(seen.all.is_disjoint(&refused), "what was refused never appears");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_passes_what_was_not_taken_of_its_chain_on_a_bad_day() {
+    const LINKS: usize = 12;
+    let seed = Log::seed();
+    println!("seed {seed}");
+    let dir = tempfile::tempdir().unwrap();
+    let log = Unpleasant::new(Embedded::open(Options::new(dir.path())).unwrap(), seed, Faults::harsh());
+    log.ensure("t", TopicSettings { partitions: 1, max_record_bytes: 1 << 20, ..Default::default() })
+        .await
+        .unwrap();
+    let mut torn = 0;
+    for _ in 0..200 {
+        let mut chain = Chain::default();
+        let sent: Vec<_> =
+            (0..LINKS).map(|_| log.append("t", Place::Behind(chain.link()), Record::default())).collect();
+        let mut ends = Vec::new();
+        for sent in sent {
+            ends.push(sent.await);
+        }
+        let taken = ends.iter().take_while(|end| end.is_ok()).count();
+        let mut rest = ends[taken..].iter();
+        assert!(!matches!(rest.next(), Some(Err(WriteError::Rejected(Refusal::Behind)))), "{ends:?}");
+        assert!(rest.all(|end| matches!(end, Err(WriteError::Rejected(Refusal::Behind)))), "{ends:?}");
+        torn += usize::from(taken + 1 < LINKS);
+    }
+    assert!(torn > 0, "the day was not bad");
 }

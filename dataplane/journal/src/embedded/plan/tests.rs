@@ -11,6 +11,7 @@ use super::{
     },
     *,
 };
+use crate::Chain;
 
 const ROOMY: Space = Space { free: u64::MAX, reserve: 0 };
 const PART: Part = Part { topic: 1, partition: 0 };
@@ -40,7 +41,13 @@ fn draft() -> Draft {
 }
 
 fn append(reserved: bool) -> (Request, Answer<Position, WriteError>) {
-    asked(|reply| Request::Append { part: PART, reserved, draft: draft(), reply })
+    asked(|reply| Request::Append { part: PART, reserved, draft: draft(), link: None, reply })
+}
+
+/// An append of so many bytes and a bit more.
+fn linked(link: &Link, bytes: usize) -> (Request, Answer<Position, WriteError>) {
+    let draft = Draft::new(&Record { value: Some(Bytes::from(vec![0; bytes])), ..Record::default() });
+    asked(|reply| Request::Append { part: PART, reserved: false, draft, link: Some(link.clone()), reply })
 }
 
 fn transact(
@@ -109,6 +116,41 @@ fn one_batch_does_not_spend_the_same_room_twice() {
     for answer in &mut answers[3..] {
         let refused = answer.try_recv().expect("answered at once");
         assert!(matches!(refused, Err(WriteError::Rejected(Refusal::Full(_)))), "{refused:?}");
+    }
+}
+
+#[test]
+fn what_finds_room_does_not_pass_what_found_none_of_its_chain() {
+    let space = Space { free: 110_000, reserve: 100_000 };
+    let (mut chain, mut other) = (Chain::default(), Chain::default());
+    let links = [chain.link(), chain.link(), chain.link(), other.link()];
+    // The second is too large for what room there is; the third and the fourth are not.
+    let asked = links.iter().zip([100, 50_000, 100, 100]).map(|(link, bytes)| linked(link, bytes));
+    let (requests, answers): (Vec<_>, Vec<_>) = asked.unzip();
+    let planned = plan(requests, &mut image(), 0, space);
+    assert_eq!(spans(&planned), [(0, 10, 12, 500)]);
+    let refused: Vec<_> = answers.into_iter().map(|mut answer| answer.try_recv().ok()).collect();
+    let [None, Some(Err(WriteError::Rejected(full))), Some(Err(WriteError::Rejected(behind))), None] =
+        &refused[..]
+    else {
+        panic!("{refused:?}")
+    };
+    assert!(matches!((full, behind), (Refusal::Full(_), Refusal::Behind)), "{full:?} {behind:?}");
+}
+
+#[test]
+fn what_was_not_written_is_not_passed_by_what_comes_later() {
+    for fails in
+        [|pending: Pending| pending.refuse("planted"), |pending: Pending| pending.leave_unknown("planted")]
+    {
+        let mut chain = Chain::default();
+        let (first, _answer) = linked(&chain.link(), 100);
+        let mut planned = plan(vec![first], &mut image(), 0, ROOMY);
+        planned.pending.drain(..).for_each(fails);
+        let (second, mut answer) = linked(&chain.link(), 100);
+        assert!(plan(vec![second], &mut image(), 0, ROOMY).is_empty());
+        let refused = answer.try_recv().expect("answered at once");
+        assert!(matches!(refused, Err(WriteError::Rejected(Refusal::Behind))), "{refused:?}");
     }
 }
 
