@@ -1,5 +1,5 @@
 //! What tools ask for: status, the log, events as they come, dead letters and their redrive; publishing as well. Reads and
-//! appends.
+//! appends. What it answers and how much of it is in `docs/tools.md`.
 //!
 //! This listener asks nobody who they are: being able to reach it is the permission, so it listens on loopback.
 
@@ -8,6 +8,7 @@ mod dead;
 mod letters;
 mod local;
 mod log;
+mod readers;
 mod replay;
 mod resume;
 mod status;
@@ -24,8 +25,8 @@ use evhub_routing::{Name, Processor};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use self::letters::Letters;
 pub use self::local::local;
+use self::{letters::Letters, readers::Readers};
 use crate::{
     Hub, ingest,
     problem::{self, Problem, reason},
@@ -42,6 +43,7 @@ const PAGE_BYTES: usize = 8 << 20;
 struct Api<J: Journal> {
     hub: Hub<J>,
     letters: Letters,
+    readers: Readers,
     /// Room for those who watch.
     watchers: Arc<Semaphore>,
 }
@@ -57,7 +59,8 @@ struct Page<T> {
 /// The listener for tools.
 pub fn router<J: Journal>(hub: Hub<J>) -> Router {
     let watchers = Arc::new(Semaphore::new(tail::WATCHERS));
-    let api = Api { hub: hub.clone(), letters: Letters::default(), watchers };
+    let (letters, readers) = (Letters::default(), Readers::default());
+    let api = Api { hub: hub.clone(), letters, readers, watchers };
     Router::new()
         .route("/namespaces", get(status::namespaces::<J>))
         .route("/namespaces/{namespace}/producers", get(status::producers::<J>))

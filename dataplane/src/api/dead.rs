@@ -1,6 +1,6 @@
 //! Dead letters as tools see them. Reads the log.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use evhub_dispatch::dead::{Cause, Reason};
 use evhub_event::{Event, Record, kafka};
@@ -8,7 +8,12 @@ use evhub_journal::Journal;
 use http::Uri;
 use serde::Serialize;
 
-use super::{Api, PAGE, Page, instant, letters::Letter, text_or_base64};
+use super::{
+    Api, PAGE, Page, instant,
+    letters::{Letter, Look},
+    readers::Read,
+    text_or_base64,
+};
 use crate::{
     problem::{Problem, reason},
     request::{Identified, Named, Query},
@@ -81,32 +86,45 @@ pub(super) async fn list<J: Journal>(
     State(api): State<Api<J>>,
     Named(name): Named,
     uri: Uri,
-) -> Result<Json<Page<Summary>>, Problem> {
+) -> Result<Read<Page<Summary>>, Problem> {
     let query = Query::read(&uri, &["limit", "after"])?;
     let limit = query.limit(PAGE.0, PAGE.1)?;
     let from = query.number::<u64>("after")?.unwrap_or(0);
     let processor = api.processor(&name)?;
-    let index = api.letters.of(&api.hub, &processor).await?;
+    let seat = api.readers.seat().await;
+    let index = api.letters.of(&api.hub, &processor, &mut Look::default()).await?;
     let (letters, next) = index.page(&api.hub.journal, &processor.dead_topic, from, limit).await?;
     let items = letters.iter().map(Summary::new).collect();
-    Ok(Json(Page { items, next: next.map(|next| next.to_string()) }))
+    Ok(Read(Page { items, next: next.map(|next| next.to_string()) }, seat))
 }
 
 pub(super) async fn show<J: Journal>(
     State(api): State<Api<J>>,
     Identified(name, id): Identified,
     uri: Uri,
-) -> Result<Json<Whole>, Problem> {
+) -> Result<Read<Whole>, Problem> {
     Query::read(&uri, &[])?;
     let missing =
         || Problem::new(reason::UNKNOWN_DEAD_LETTER, "this Processor has no dead letter of this id");
     let processor = api.processor(&name)?;
     let topic = &processor.dead_topic;
-    let index = api.letters.of(&api.hub, &processor).await?;
-    let at = index.find(&id).ok_or_else(missing)?;
+    let seat = api.readers.seat().await;
+    let index = api.letters.of(&api.hub, &processor, &mut Look::default()).await?;
+    let at = match index.find(&id) {
+        Some(at) => at,
+        None if index.is_whole() => return Err(missing()),
+        None => return Err(counting()),
+    };
     let (letters, _) = index.page(&api.hub.journal, topic, at, 1).await?;
     let letter = letters.into_iter().find(|letter| letter.at == at).ok_or_else(missing)?;
-    Ok(Json(Whole::new(&letter)))
+    Ok(Read(Whole::new(&letter), seat))
+}
+
+/// So many dead letters that not all are known yet; each request comes to know more.
+fn counting() -> Problem {
+    let detail =
+        "the dead letters of this Processor are still being counted, and this one may be among the rest";
+    Problem::new(reason::NOT_READY, detail).retry_after(1)
 }
 
 // === impl Summary ===

@@ -3,13 +3,13 @@
 //! The list goes partition by partition, each in offset order. A cursor is `PARTITION:OFFSET`, where to read on; `from`
 //! takes one, or the bare offset beside `partition`. `next` is missing once the end is reached.
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use evhub_event::{Event, json::Structured, kafka};
 use evhub_journal::{Journal, Stored, TopicPartition};
 use http::Uri;
 use serde::{Serialize, Serializer};
 
-use super::{Api, PAGE, PAGE_BYTES, Page, instant, text_or_base64};
+use super::{Api, PAGE, PAGE_BYTES, Page, instant, readers::Read, text_or_base64};
 use crate::{
     problem::{Problem, reason},
     request::{Named, Query},
@@ -49,13 +49,14 @@ pub(super) async fn events<J: Journal>(
     State(api): State<Api<J>>,
     Named(name): Named,
     uri: Uri,
-) -> Result<Json<Page<Entry>>, Problem> {
+) -> Result<Read<Page<Entry>>, Problem> {
     let query = Query::read(&uri, &["partition", "from", "limit"])?;
     let limit = query.limit(PAGE.0, PAGE.1)?;
     let missing = || Problem::new(reason::UNKNOWN_PRODUCER, "no Producer of this name runs here");
     let snapshot = api.hub.running();
     let producer = snapshot.producers.get(&name).ok_or_else(missing)?;
     let mut cursor = Cursor::read(&query, producer.partitions)?;
+    let seat = api.readers.seat().await;
     let mut page = Page { items: Vec::new(), next: None };
     let mut bytes = PAGE_BYTES;
     while cursor.partition < cursor.last && page.items.len() < limit && bytes > 0 {
@@ -70,7 +71,7 @@ pub(super) async fn events<J: Journal>(
             if stuck || slice.next >= slice.end { cursor.next_partition() } else { cursor.at(slice.next) };
     }
     page.next = (cursor.partition < cursor.last).then(|| format!("{}:{}", cursor.partition, cursor.offset));
-    Ok(Json(page))
+    Ok(Read(page, seat))
 }
 
 // === impl Cursor ===

@@ -23,7 +23,10 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Api, letters::Letter};
+use super::{
+    Api,
+    letters::{Letter, Look},
+};
 use crate::{
     ingest::body::{self, Bound},
     problem::{Problem, reason},
@@ -108,10 +111,11 @@ fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Replays what the order names, in dead-letter order; says how many that were.
 async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> Result<u64, Problem> {
-    let end = api.letters.of(&api.hub, processor).await?.end();
+    let end = api.letters.of(&api.hub, processor, &mut Look::default()).await?.topic_end();
     let (mut from, mut matched) = (0, 0);
     let mut ready = false;
     loop {
+        let _seat = api.readers.seat().await;
         let (letters, next) =
             window(api, processor, from).await.map_err(|error| broken_off(error.into(), order, matched))?;
         let wanted = |letter: &Letter| {
@@ -140,7 +144,7 @@ async fn window<J: Journal>(
     processor: &Processor,
     from: u64,
 ) -> Result<(Vec<Letter>, Option<u64>), Error> {
-    let index = api.letters.of(&api.hub, processor).await?;
+    let index = api.letters.of(&api.hub, processor, &mut Look::default()).await?;
     index.page(&api.hub.journal, &processor.dead_topic, from, WINDOW).await
 }
 

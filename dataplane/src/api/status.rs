@@ -17,6 +17,7 @@ use super::{
     Api, PAGE, Page,
     conditions::{self, Condition},
     instant,
+    letters::Look,
 };
 use crate::{
     Unserved,
@@ -116,8 +117,9 @@ pub(super) async fn processors<J: Journal>(
     let written = written(&api);
     let (chosen, next) = page(&written, &namespace, &uri)?;
     let mut items = Vec::with_capacity(chosen.len());
+    let mut look = Look::default();
     for one in chosen {
-        items.push(of_written(&api, one).await);
+        items.push(of_written(&api, one, &mut look).await);
     }
     Ok(Json(Page { items, next }))
 }
@@ -130,7 +132,7 @@ pub(super) async fn processor<J: Journal>(
     Query::read(&uri, &[])?;
     let missing = || Problem::new(reason::UNKNOWN_PROCESSOR, "no Processor of this name is known here");
     let written = written(&api).remove(&name).ok_or_else(missing)?;
-    Ok(Json(of_written(&api, &written).await))
+    Ok(Json(of_written(&api, &written, &mut Look::default()).await))
 }
 
 /// Every Processor that was written, by name.
@@ -144,9 +146,9 @@ fn written<J: Journal>(api: &Api<J>) -> BTreeMap<Name, Arc<Written>> {
     unserved.chain(running).map(|(name, one)| (name, Arc::new(one))).collect()
 }
 
-async fn of_written<J: Journal>(api: &Api<J>, written: &Written) -> ProcessorStatus {
+async fn of_written<J: Journal>(api: &Api<J>, written: &Written, look: &mut Look) -> ProcessorStatus {
     match written {
-        Written::Running(processor) => of_processor(api, processor).await,
+        Written::Running(processor) => of_processor(api, processor, look).await,
         Written::Unserved(unserved) => of_unserved(unserved),
     }
 }
@@ -179,12 +181,12 @@ fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus 
     }
 }
 
-async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> ProcessorStatus {
+async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor, look: &mut Look) -> ProcessorStatus {
     let Name { namespace, name } = processor.name.clone();
     let progress = api.hub.board.of(&processor.uid);
     let ready = progress.listens(processor.generation);
     let (lag, oldest) = behind(api, processor).await;
-    let letters = api.letters.of(&api.hub, processor).await;
+    let letters = api.letters.of(&api.hub, processor, look).await;
     let last = progress.last_delivery.load(Relaxed);
     ProcessorStatus {
         namespace,
@@ -195,7 +197,7 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor) -> Proces
         oldest_time: oldest.and_then(instant),
         parked: Some(Progress::get(&progress.parked)),
         in_flight: Some(Progress::get(&progress.in_flight)),
-        dead_lettered: letters.ok().map(|index| index.count()),
+        dead_lettered: letters.ok().and_then(|index| index.count()),
         suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
         conditions: conditions::running(ready, processor.suspend, progress.suspended.load(Relaxed)),

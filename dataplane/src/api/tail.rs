@@ -1,7 +1,7 @@
 //! A Producer's events as they come, for people who watch: server-sent events. Reads the log.
 //!
-//! Nothing is kept for a reader: it is sent what the log has since its last turn, a piece at a time, and only as fast as
-//! it takes it. One that falls far behind is told how many events it does not get, and goes on at the end. So a watcher
+//! Nothing is kept for a reader: it is sent what the log has since its last turn, a piece at a time, however many partitions
+//! it is of, and only as fast as it takes it. One that falls far behind is told how many events it does not get, and goes on at the end. So a watcher
 //! costs little and delays nobody.
 //!
 //! | event | data |
@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const ALIVE: Duration = Duration::from_secs(10);
 /// How far a reader may fall behind in one partition.
 const BEHIND: u64 = 10_000;
-/// What one partition gives at a time, in events and about bytes.
+/// What is sent at a time, in events and about bytes, of all partitions together.
 const PIECE: (usize, usize) = (256, 256 << 10);
 
 struct Tail<J: Journal> {
@@ -52,6 +52,8 @@ struct Tail<J: Journal> {
     producer: Arc<Producer>,
     /// Where to read on, by partition.
     offsets: Vec<u64>,
+    /// Whose turn it is to be read first.
+    turn: usize,
     spoke: Instant,
     ended: bool,
     _slot: OwnedSemaphorePermit,
@@ -75,7 +77,8 @@ pub(super) async fn tail<J: Journal>(
     for partition in 0..producer.partitions {
         offsets.push(api.hub.journal.end(&at(&producer, partition)).await?);
     }
-    let tail = Tail { hub: api.hub, producer, offsets, spoke: Instant::now(), ended: false, _slot: slot };
+    let (hub, spoke) = (api.hub, Instant::now());
+    let tail = Tail { hub, producer, offsets, turn: 0, spoke, ended: false, _slot: slot };
     let greeting = Bytes::from(format!(": what is published to {name} from now on\n\n"));
     let pieces = stream::unfold((Some(greeting), tail), async |(greeting, mut tail)| {
         let piece = match greeting {
@@ -113,7 +116,8 @@ impl<J: Journal> Tail<J> {
         None
     }
 
-    /// What came since the last look, of every partition a piece.
+    /// A piece of what came since the last look. The partitions take turns: the first to be read is the one after that which
+    /// filled the last piece.
     async fn look(&mut self) -> Result<String, Problem> {
         // Seen, so that the watch says when it is closed.
         let snapshot = Arc::clone(&self.hub.snapshot.borrow_and_update());
@@ -124,15 +128,27 @@ impl<J: Journal> Tail<J> {
         // Partitions that are new have new events only.
         self.offsets.resize(self.offsets.len().max(self.producer.partitions as usize), 0);
         let mut text = String::new();
-        for partition in 0..self.offsets.len() as u32 {
-            self.read(partition, &mut text).await?;
+        let mut left = PIECE;
+        for _ in 0..self.offsets.len() {
+            left = self.read(self.turn, left, &mut text).await?;
+            self.turn = (self.turn + 1) % self.offsets.len();
+            if left.0 == 0 || left.1 == 0 {
+                break;
+            }
         }
         Ok(text)
     }
 
-    async fn read(&mut self, partition: u32, text: &mut String) -> Result<(), Error> {
+    /// Reads no more of a partition than is left of the piece; says how much is left then.
+    async fn read(
+        &mut self,
+        partition: usize,
+        left: (usize, usize),
+        text: &mut String,
+    ) -> Result<(usize, usize), Error> {
+        let offset = &mut self.offsets[partition];
+        let partition = partition as u32;
         let (journal, at) = (&self.hub.journal, at(&self.producer, partition));
-        let offset = &mut self.offsets[partition as usize];
         let end = journal.end(&at).await?;
         *offset = journal.start(&at).await?.max(*offset);
         let behind = end.saturating_sub(*offset);
@@ -141,15 +157,16 @@ impl<J: Journal> Tail<J> {
             *offset = end;
         }
         if *offset >= end {
-            return Ok(());
+            return Ok(left);
         }
-        let slice = journal.read(&at, *offset, PIECE.0, PIECE.1).await?;
+        let slice = journal.read(&at, *offset, left.0, left.1).await?;
         for stored in &slice.records {
             let id = format!("{partition}:{}", stored.offset);
             event(text, None, Some(&id), &Entry::new(partition, stored));
         }
         *offset = slice.next.max(*offset);
-        Ok(())
+        let bytes = slice.records.iter().map(|stored| stored.record.size()).sum();
+        Ok((left.0.saturating_sub(slice.records.len()), left.1.saturating_sub(bytes)))
     }
 
     fn end(&mut self, reason: &str) -> String {
@@ -177,7 +194,79 @@ fn event(text: &mut String, kind: Option<&str>, id: Option<&str>, data: &impl Se
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use evhub_event::Record;
+    use evhub_journal::{Embedded, Place, TopicSettings, embedded::Options};
+    use evhub_routing::{EvhubName, Generation, Name, Snapshot};
+    use tokio::sync::{Semaphore, watch};
+
     use super::*;
+
+    const PARTITIONS: u32 = 8;
+    const EACH: usize = 20;
+
+    /// A watcher of a Producer whose partitions have 20 events of 20 KiB each.
+    async fn watcher(log: Embedded) -> Tail<Embedded> {
+        let producer = Arc::new(Producer {
+            name: Name::new("shop", "orders"),
+            uid: "uid".to_owned(),
+            evhub: EvhubName { app_id: "shop".to_owned(), topic_id: "orders".to_owned() },
+            topic: "t".to_owned(),
+            partitions: PARTITIONS,
+            event_bytes: 1 << 20,
+            batch_events: 1,
+            batch_bytes: 1 << 20,
+            events_per_second: None,
+            retention: None,
+            retention_bytes: None,
+        });
+        let settings =
+            TopicSettings { partitions: PARTITIONS, max_record_bytes: 1 << 20, ..TopicSettings::default() };
+        log.ensure("t", settings).await.unwrap();
+        let record = || Record { key: Some(vec![b'k'; 20 << 10].into()), ..Record::default() };
+        let append = |n: u32| log.append("t", Place::Partition(n % PARTITIONS), record());
+        for written in (0..PARTITIONS * EACH as u32).map(append).collect::<Vec<_>>() {
+            written.await.unwrap();
+        }
+        let snapshot = Snapshot {
+            generation: Generation { epoch: 1, revision: 1 },
+            producers: BTreeMap::from([(producer.name.clone(), Arc::clone(&producer))]),
+            processors: BTreeMap::new(),
+        };
+        Tail {
+            hub: Hub::new(log, watch::channel(Arc::new(snapshot)).1),
+            offsets: vec![0; producer.partitions as usize],
+            producer,
+            turn: 0,
+            spoke: Instant::now(),
+            ended: false,
+            _slot: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_piece_is_no_larger_for_all_partitions_and_none_waits_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = watcher(Embedded::open(Options::new(dir.path())).unwrap()).await;
+        let (mut shown, mut looks) = (0, 0);
+        while shown < EACH * PARTITIONS as usize {
+            let piece = tail.look().await.unwrap();
+            let events = piece.matches("\ndata: ").count();
+            // The last one may begin within the bound and end beyond it.
+            assert!(
+                (1..=14).contains(&events) && piece.len() < PIECE.1 + (64 << 10),
+                "{events} {}",
+                piece.len()
+            );
+            shown += events;
+            looks += 1;
+            if looks == PARTITIONS {
+                assert!(tail.offsets.iter().all(|offset| *offset > 0), "{:?}", tail.offsets);
+            }
+        }
+        assert_eq!(tail.look().await.unwrap(), "");
+    }
 
     #[test]
     fn an_event_keeps_its_lines() {

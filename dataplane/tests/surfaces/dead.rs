@@ -243,3 +243,32 @@ async fn a_bad_order_replays_nothing() {
     assert_eq!(wire.answer().await.unwrap().problem().1, "BODY_TOO_LARGE");
     assert_eq!(rig.hub.journal.partitions(INBOX), None);
 }
+
+#[tokio::test]
+async fn more_dead_letters_than_one_request_reads_are_told_of_all_the_same() {
+    const LETTERS: u64 = 70;
+    let rig = Rig::start().await;
+    for offset in 0..LETTERS {
+        // A little less than what the topic takes.
+        let value = Some(Bytes::from(vec![0; (1 << 20) - (4 << 10)]));
+        bury_record(&rig, offset, Record { value, ..Record::default() }).await;
+    }
+    let show = async |offset: u64| rig.ask(rig.api, get(&format!("{DEAD}/{TOPIC}:0:{offset}"))).await;
+    let status = async || rig.ask(rig.api, get("/namespaces/shop/processors/billing")).await.json();
+    assert_eq!(show(LETTERS - 1).await.problem(), (503, "NOT_READY".to_owned(), "rejected".to_owned(), None));
+    assert_eq!(show(0).await.status, 200, "what is known is shown; and by now all is");
+    assert_eq!(show(LETTERS - 1).await.status, 200);
+    assert_eq!(show(LETTERS).await.problem().1, "UNKNOWN_DEAD_LETTER");
+    assert_eq!(status().await["deadLettered"], LETTERS);
+    let (mut found, mut after, mut pages) = (0, String::new(), 0);
+    loop {
+        let page = rig.ask(rig.api, get(&format!("{DEAD}?limit=1000{after}"))).await.json();
+        let items = page["items"].as_array().unwrap();
+        assert!((1..=9).contains(&items.len()), "a page has so many bytes: {} items", items.len());
+        (found, pages) = (found + items.len() as u64, pages + 1);
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(found, LETTERS);
+    assert!(pages >= 8, "{pages} pages");
+}
