@@ -36,6 +36,11 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "cel", about: "a filter's expression over an event's data", run: targets::cel::run },
     Target {
+        name: "dispatch",
+        about: "what a target answers over gRPC: EvHub's message, or a status",
+        run: targets::dispatch::run,
+    },
+    Target {
         name: "evhub",
         about: "EvHub v1's reports, as protobuf over gRPC and as JSON",
         run: targets::evhub::run,
@@ -50,6 +55,11 @@ pub const TARGETS: &[Target] = &[
         about: "publishing: every content mode, controls, queries",
         run: targets::http::run,
     },
+    Target {
+        name: "journal",
+        about: "what the log's files hold: records, notes, frames",
+        run: targets::journal::run,
+    },
     Target { name: "manifest", about: "a file of manifests, read and compiled", run: targets::manifest::run },
     Target { name: "record", about: "a record that a stranger wrote to a topic", run: targets::record::run },
     Target {
@@ -58,6 +68,11 @@ pub const TARGETS: &[Target] = &[
         run: targets::state::run,
     },
     Target { name: "text", about: "durations, sizes, starts, types, tags", run: targets::text::run },
+    Target {
+        name: "trace",
+        about: "a place in a trace: traceparent and tracestate",
+        run: targets::trace::run,
+    },
     CANARY,
 ];
 

@@ -111,12 +111,19 @@ fn replaced(program: &Path) -> PathBuf {
 }
 
 impl Fuzz {
-    /// Builds the program. It has the same name as the one without coverage, so it is taken away at once.
+    /// Builds the program. It has the same name as the one without coverage, so it is taken away at once. It is built as a part of
+    /// the whole workspace: alone it would want other features of the libraries, and all of them a second time.
     fn build(root: &Path) -> Result<Self> {
         let ours = replaced(&env::current_exe().context("find this program")?);
         let mut command = cargo::command(
             root,
-            &["build", "--release", "--package", "evhub-fuzz", "--message-format=json-render-diagnostics"],
+            &[
+                "build",
+                "--release",
+                "--workspace",
+                "--bin=evhub-fuzz",
+                "--message-format=json-render-diagnostics",
+            ],
         );
         command.env("RUSTC_WORKSPACE_WRAPPER", ours).stderr(Stdio::inherit());
         let output = command.output().context("build evhub-fuzz")?;
@@ -125,6 +132,7 @@ impl Fuzz {
             "evhub-fuzz could not be built; it needs a C++ compiler besides Rust"
         );
         let messages = String::from_utf8_lossy(&output.stdout);
+        println!("built anew of others' crates: {}", foreign(&messages));
         let built = messages
             .lines()
             .filter_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next())
@@ -220,6 +228,16 @@ impl Fuzz {
     }
 }
 
+/// How many crates that are none of ours cargo had to build, by its messages. Pure.
+fn foreign(messages: &str) -> usize {
+    let anew = |line: &&str| {
+        line.contains(r#""reason":"compiler-artifact""#)
+            && line.contains(r#""fresh":false"#)
+            && line.contains(r#""package_id":"registry+"#)
+    };
+    messages.lines().filter(anew).count()
+}
+
 /// What libFuzzer's own words come to. Pure.
 fn verdict(sound: bool, told: &str) -> Verdict {
     if sound {
@@ -245,6 +263,17 @@ mod tests {
     //! Words as libFuzzer writes them.
 
     use super::*;
+
+    #[test]
+    fn what_was_built_anew_is_counted() {
+        let line = |package: &str, fresh: bool| {
+            format!(r#"{{"reason":"compiler-artifact","package_id":"{package}","fresh":{fresh}}}"#)
+        };
+        let ours = "path+file:///hub/fuzz#evhub-fuzz@0.1.0";
+        let theirs = "registry+https://example.org#tokio@1.0.0";
+        let messages = [line(ours, false), line(theirs, false), line(theirs, true)].join("\n");
+        assert_eq!(foreign(&messages), 1);
+    }
 
     #[test]
     fn a_verdict_is_read_from_what_was_said() {

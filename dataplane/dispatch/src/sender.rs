@@ -22,6 +22,7 @@ use evhub_routing::{EvhubName, Protocol, Target};
 use evhub_telemetry::{Context, TRACEPARENT, TRACESTATE};
 use tokio::time::Instant;
 
+pub use self::grpc::answer as understand_status;
 use self::{connect::Roots, stream::Stream};
 use crate::{
     outcome::Answer,

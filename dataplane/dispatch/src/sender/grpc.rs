@@ -55,7 +55,7 @@ pub(super) async fn attempt(
 }
 
 /// What a failing status says. One with a source was made here: there was no answer.
-pub(super) fn answer(status: &Status) -> Answer {
+pub fn answer(status: &Status) -> Answer {
     if let Some(error) = std::error::Error::source(status) {
         return Answer::Failed(failure(error));
     }

@@ -5,7 +5,7 @@
 //!   who owns what
 //! - [`registry`]: topics, groups and members as they are durable
 //! - [`producer`], [`tail`]: who writes transactions, members of groups
-//! - [`codec`], [`notes`], [`frame`]: records, bookkeeping and both together as bytes
+//! - [`codec`], [`notes`], [`frame`]: records, bookkeeping and both together as bytes; [`probe`]: any bytes, given to these
 //! - [`segment`], [`index`], [`log`], [`manifest`]: files of frames, where in them what is, reading across them, which there
 //!   are; [`recover`]: what is there after a crash
 //! - [`clean`]: what goes away, in the background
@@ -28,6 +28,7 @@ mod manifest;
 mod notes;
 mod open;
 mod plan;
+pub mod probe;
 mod producer;
 mod queue;
 mod recover;
