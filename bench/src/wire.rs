@@ -120,7 +120,7 @@ mod tests {
         let length = template.of(0).len();
         let text = String::from_utf8_lossy(template.of(0x12_3456)).into_owned();
         assert!(
-            text.contains("ce-id: 0000000000123456\r\n") && text.contains("ce-partitionkey: 3046\r\n"),
+            text.contains("ce-id: 0000000000123456\r\n") && text.contains("ce-partitionkey: 0046\r\n"),
             "{text}"
         );
         assert_eq!(template.of(u64::MAX).len(), length);

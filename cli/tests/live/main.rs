@@ -70,11 +70,13 @@ fn a_later_one_of_the_same_name_begins_anew() {
     };
     assert_eq!(hub.publish("orders", "1"), 202);
     hub.until("it is delivered", || status()["lastDelivery"].is_string());
+    let before = status()["lastDelivery"].clone();
     hub.remove("billing.yaml");
     hub.until("it is gone", || get(hub.api, "/namespaces/shop/processors/billing").unwrap().0 == 404);
     hub.write("billing.yaml", &billing);
     hub.until("the next one listens", || status()["ready"] == true);
-    assert_eq!(status().get("lastDelivery"), None, "{}", status());
+    // It may have delivered the event by now: what came shortly before it was made is its own as well.
+    assert_ne!(status().get("lastDelivery"), Some(&before), "{}", status());
 
     hub.write("billing.yaml", &processor("billing", service.port, "suspend: true"));
     let suspended = || status()["suspended"] == true && status()["ready"] == true;

@@ -142,7 +142,7 @@ mod tests {
                 "spec.delivery.retry.zzz: unknown field \"zzz\"; there are backoff, maxAge, maxAttempts, retryAfter, retryOn",
                 "spec.target.headers[0].nmae: unknown field \"nmae\"; did you mean name?",
                 "spec.target.maxinflight: unknown field \"maxinflight\"; did you mean spec.delivery.maxInFlight?",
-                "spec.topics: unknown field \"topics\"; there are delayKey, delivery, evhub, filter, producers, startFrom, suspend, target",
+                "spec.topics: unknown field \"topics\"; there are delayKey, delivery, filter, producers, startFrom, suspend, target",
                 "suspend: unknown field \"suspend\"; did you mean spec.suspend?",
             ]
         );

@@ -69,10 +69,7 @@ impl<J: Journal> Service<J> {
     }
 
     /// Publishes request by request.
-    pub(super) fn publish_stream(
-        &self,
-        request: Request<Streaming<Message>>,
-    ) -> Result<Response<Answers>, Status> {
+    pub(super) fn publish_stream(&self, request: Request<Streaming<Message>>) -> Response<Answers> {
         let taken = taken(&self.hub, &request);
         let end = Box::pin(end(&request));
         let asked = Asked::of(&self.hub, request.metadata().as_ref());
@@ -87,7 +84,7 @@ impl<J: Journal> Service<J> {
             }
         });
         // Answers come in the order of their requests, and no more requests are read than may wait.
-        Ok(Response::new(Box::pin(answers.buffered(WINDOW))))
+        Response::new(Box::pin(answers.buffered(WINDOW)))
     }
 }
 

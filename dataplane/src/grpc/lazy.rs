@@ -96,6 +96,6 @@ impl<J: Journal> StreamingService<Message> for Server<J> {
 
     fn call(&mut self, request: Request<Streaming<Message>>) -> Self::Future {
         let Self(service) = self.clone();
-        Box::pin(async move { service.publish_stream(request) })
+        Box::pin(async move { Ok(service.publish_stream(request)) })
     }
 }

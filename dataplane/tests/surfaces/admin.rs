@@ -196,7 +196,9 @@ async fn what_clients_send_never_becomes_a_label() {
             "processor" => vec!["billing"],
             "listener" => vec!["http", "grpc", "api", "admin"],
             "outcome" => vec!["accepted", "rejected", "unknown"],
-            "reason" => vec!["tags", "type", "expression", "unclear", "exhausted", "cancelled"],
+            "reason" => {
+                vec!["tags", "type", "expression", "unclear", "exhausted", "cancelled", "predecessor"]
+            }
             "status" => vec!["200", "202", "404", "405", "415"],
             _ => vec![],
         }

@@ -1,5 +1,4 @@
 //! The limit of open files, which belongs to the whole process: alone in its binary.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use evhub_lifecycle::allow_open_files;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -18,7 +18,7 @@ use crate::{role::server::Seen, settings::Settings};
 /// How many attempts are under way at once.
 const CONCURRENCY: u32 = 64;
 /// Longer than any backlog here takes.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 #[derive(Clone, Copy, Debug)]
 struct Figure {

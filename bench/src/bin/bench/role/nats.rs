@@ -59,7 +59,7 @@ pub(crate) async fn closed(address: SocketAddr, publishers: u64, seconds: u64) -
 struct Line {
     stream: BufReader<TcpStream>,
     inbox: String,
-    line: String,
+    heard: String,
 }
 
 impl Line {
@@ -70,7 +70,7 @@ impl Line {
         let mut stream = BufReader::new(stream);
         let hello = format!("CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB {inbox} 1\r\n");
         stream.write_all(hello.as_bytes()).await?;
-        Ok(Self { stream, inbox, line: String::new() })
+        Ok(Self { stream, inbox, heard: String::new() })
     }
 
     /// Publishes, and waits for what comes back.
@@ -80,18 +80,18 @@ impl Line {
         message.extend_from_slice(b"\r\n");
         self.stream.write_all(&message).await?;
         loop {
-            self.line.clear();
-            ensure!(self.stream.read_line(&mut self.line).await? > 0, "NATS ended the connection");
-            match self.line.split_whitespace().next() {
+            self.heard.clear();
+            ensure!(self.stream.read_line(&mut self.heard).await? > 0, "NATS ended the connection");
+            match self.heard.split_whitespace().next() {
                 Some("PING") => self.stream.write_all(b"PONG\r\n").await?,
                 Some("MSG") => {
                     let length =
-                        self.line.split_whitespace().last().and_then(|length| length.parse::<usize>().ok());
+                        self.heard.split_whitespace().last().and_then(|length| length.parse::<usize>().ok());
                     let mut answer = vec![0; length.context("read a message's length")? + 2];
                     self.stream.read_exact(&mut answer).await?;
                     return Ok(String::from_utf8_lossy(&answer).into_owned());
                 }
-                Some("-ERR") => bail!("NATS refused: {}", self.line.trim()),
+                Some("-ERR") => bail!("NATS refused: {}", self.heard.trim()),
                 _ => {}
             }
         }
