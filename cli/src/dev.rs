@@ -14,7 +14,9 @@ use std::{
 use anyhow::Context as _;
 use evhub_compile::{Apps, Egress, Mapping, Services, Settings};
 use evhub_dataplane::{
-    Hub, admin, api, grpc, ingest,
+    Hub, admin, api,
+    budget::Budget,
+    grpc, ingest,
     server::{self, BindError, Limits},
     workers,
 };
@@ -87,7 +89,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
     let files = evhub_lifecycle::allow_open_files();
     let data = Data::of(&args)?;
-    let journal = open(&args, data.path())?;
+    let budget = Budget::of_this_process();
+    let journal = open(&args, data.path(), &budget)?;
     let listeners = Listeners::bind(&args).await?;
     let settings = Settings {
         prefix: "evhub".into(),
@@ -101,13 +104,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (publish, following) = watch::channel(folder.current());
     let export = traces();
     let tracer = export.tracer();
-    let hub = Hub { unserved: folder.unserved(), tracer, ..Hub::new(journal.clone(), following) };
+    let hub = Hub {
+        unserved: folder.unserved(),
+        tracer,
+        door: budget.door(),
+        room: budget.room(),
+        ..Hub::new(journal.clone(), following)
+    };
     let [http, grpc, admin, api] = listeners.addresses().context("could not tell the ports")?;
     let mut parts = Parts::default();
     let (last, lasting) = evhub_lifecycle::channel();
     listeners.serve(files, &hub, &drain, &lasting, &mut parts);
     parts.work("the workers", workers::run(hub.clone(), drain.clone()));
     parts.work("following the folder", folder.follow(publish, drain.clone()));
+    let Budget { total, door, log, events, parked } = budget;
+    info!(total, door, log, events, parked, "bytes of memory, and the shares of it");
     info!(%http, %grpc, %admin, %api, "listening");
     let lived = tokio::select! {
         biased;
@@ -200,7 +211,7 @@ impl Data {
     }
 }
 
-fn open(args: &Args, data: &Path) -> anyhow::Result<Embedded> {
+fn open(args: &Args, data: &Path, budget: &Budget) -> anyhow::Result<Embedded> {
     if !args.dir.is_dir() {
         let got = if args.dir.exists() { "a file" } else { "nothing there" };
         let problem = format!(
@@ -209,7 +220,8 @@ fn open(args: &Args, data: &Path) -> anyhow::Result<Embedded> {
         );
         return Err(Configuration(vec![problem]).into());
     }
-    let options = embedded::Options::new(data.join("log"));
+    let usual = embedded::Options::new(data.join("log"));
+    let options = embedded::Options { max_waiting_bytes: budget.log, ..usual };
     Embedded::open(options).map_err(|error| {
         let hint = match &error {
             OpenError::Io { .. } => " (name a folder that may be written to, with --data)",

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use evhub_dispatch::Progress;
+use evhub_dispatch::{Progress, worker::Room};
 use evhub_journal::Journal;
 use evhub_routing::{Name, Snapshot};
 use evhub_telemetry::Tracer;
@@ -35,6 +35,8 @@ pub struct Hub<J: Journal> {
     pub meters: Meters,
     /// How many bytes of events may be on their way to the log at once, over all listeners.
     pub door: Door,
+    /// What workers may have in memory.
+    pub room: Room,
     /// How many events a second each Producer lets in, over all listeners.
     pub quotas: Quotas,
     /// Makes the spans of publishing and of attempts.
@@ -80,6 +82,7 @@ impl<J: Journal> Hub<J> {
             resumes: Resumes::default(),
             meters: Meters::default(),
             door: Door::default(),
+            room: Room::default(),
             quotas: Quotas::default(),
             tracer: Tracer::default(),
         }

@@ -3,7 +3,7 @@
 //! In: snapshots of what to run, and requests. Out: appends, deliveries, and answers about both. This crate knows the
 //! log by its traits and never sees the users' resources.
 //!
-//! - [`hub`]: what all surfaces share
+//! - [`hub`]: what all surfaces share; [`budget`]: how much memory each part may take
 //! - [`server`]: HTTP connections, bounded in every phase
 //! - [`provision`], [`workers`]: makes topics, runs a worker per Processor
 //! - [`ingest`]: takes events over HTTP
@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod api;
 mod backlog;
+pub mod budget;
 mod evhub;
 pub mod grpc;
 pub mod hub;

@@ -102,6 +102,7 @@ impl<J: Journal> Workers<J> {
             inbox: self.hub.inboxes.watch(&name),
             resume: self.hub.resumes.watch(&name),
             tracer: self.hub.tracer.clone(),
+            room: self.hub.room.clone(),
         };
         let ended = name.clone();
         let handle = self.tasks.spawn(async move {

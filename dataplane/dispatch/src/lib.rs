@@ -20,6 +20,7 @@ pub mod parked;
 pub mod progress;
 pub mod protocol;
 pub mod sender;
+mod shelf;
 pub mod wanted;
 pub mod worker;
 

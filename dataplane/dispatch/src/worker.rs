@@ -8,10 +8,12 @@ mod gate;
 mod lane;
 mod member;
 mod out;
+mod room;
 mod shared;
 mod slot;
 mod takeover;
 mod task;
+mod timers;
 mod trace;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -24,6 +26,7 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use self::member::{Exit, Member, Orders};
+pub use self::room::Room;
 use crate::{Progress, sender::Senders};
 
 /// What a worker works with.
@@ -43,6 +46,8 @@ pub struct Assignment<J> {
     pub resume: watch::Receiver<u64>,
     /// Makes the spans of attempts.
     pub tracer: Tracer,
+    /// What it and others may have in memory.
+    pub room: Room,
 }
 
 /// What a worker is told to do: a Processor of one uid, as its author wants it now.

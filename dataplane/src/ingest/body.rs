@@ -43,6 +43,8 @@ pub(crate) async fn read(
     bound: Bound,
     charge: &mut Charge,
 ) -> Result<Bytes, Problem> {
+    // What would never find room must not be told to come again.
+    let bound = Bound { bytes: bound.bytes.min(charge.capacity()), ..bound };
     if let Some(declared) = declared(headers) {
         if declared > bound.bytes {
             return Err(too_large(bound));

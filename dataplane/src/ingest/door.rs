@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Enough for 64 of the largest usual events, and for far more small ones than an fsync takes at once.
+/// Enough for 64 of the largest usual events, and for far more small ones than an fsync takes at once. Where there is little
+/// memory it is less: [`crate::budget`].
 const CAPACITY: usize = 64 << 20;
 
 /// Bounds the bytes in flight; cheap to clone.
@@ -21,6 +22,7 @@ pub struct Door {
 #[derive(Debug)]
 pub struct Charge {
     room: Arc<Semaphore>,
+    capacity: usize,
     held: Option<OwnedSemaphorePermit>,
 }
 
@@ -32,7 +34,7 @@ impl Door {
 
     /// Begins an event, of which nothing has come yet.
     pub fn enter(&self) -> Charge {
-        Charge { room: Arc::clone(&self.room), held: None }
+        Charge { room: Arc::clone(&self.room), capacity: self.capacity, held: None }
     }
 
     /// How many bytes are in flight.
@@ -63,6 +65,11 @@ impl Charge {
             None => self.held = Some(more),
         }
         true
+    }
+
+    /// How many bytes there could ever be room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Whether so many more bytes would find room now.

@@ -25,6 +25,10 @@ use super::{Limits, phase::Phase};
 /// than a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much of a body is taken at once. hyper's buffer of a connection of HTTP/1.1 doubles when a read fills it, up to what a
+/// head may have, and stays; with a little less than 16 KiB it ends at that.
+const AT_ONCE: usize = (16 << 10) - 1;
+
 /// How HTTP/2 begins where the peer knows that we speak it.
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What must follow in time: the head of a frame of settings.
@@ -140,6 +144,20 @@ impl Socket {
         }
     }
 
+    /// Reads what has come; of a body not more than is taken at once.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream = Pin::new(&mut self.stream);
+        if self.reading == Reading::Multiplexed || !self.phase.is_serving() {
+            return stream.poll_read(cx, buffer);
+        }
+        let most = AT_ONCE.min(buffer.remaining());
+        let mut some = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let result = ready!(stream.poll_read(cx, &mut some));
+        let count = some.filled().len();
+        buffer.advance(count);
+        Poll::Ready(result)
+    }
+
     /// Passes on a write's result, and fails one that has waited too long.
     fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
@@ -192,7 +210,7 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
+        if let Poll::Ready(result) = this.poll_some(cx, buffer) {
             this.arrange(buffer.filled().len() - before);
             return Poll::Ready(result);
         }

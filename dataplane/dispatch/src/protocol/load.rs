@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Claim, Deviation, Kind, Place, Planted};
+use crate::shelf::Shelf;
 
 /// The key of a `.state` record, less what is the same for all of a Processor's. Each is written once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,18 +38,17 @@ pub struct Loaded<L> {
 }
 
 /// What a new owner found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<L> {
-    /// Deliveries that are still to be made, by place.
-    pub kept: Vec<Loaded<L>>,
+pub(super) struct Found<L> {
+    /// Deliveries that are still to be made.
+    pub(super) kept: Shelf<Place, Loaded<L>>,
     /// Records that are not, by offset: each needs a tombstone.
-    pub dropped: Vec<(u64, StateKey)>,
+    pub(super) dropped: Vec<(u64, StateKey)>,
 }
 
 /// Gathers `.state` records until the end is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Loader<L> {
-    records: BTreeMap<StateKey, Loaded<L>>,
+    records: Shelf<StateKey, Loaded<L>>,
     unreadable: BTreeMap<StateKey, u64>,
     /// The highest epoch seen, of records that are gone, too.
     epoch: u64,
@@ -56,11 +56,11 @@ pub struct Loader<L> {
 
 impl<L> Default for Loader<L> {
     fn default() -> Self {
-        Self { records: BTreeMap::new(), unreadable: BTreeMap::new(), epoch: 0 }
+        Self { records: Shelf::default(), unreadable: BTreeMap::new(), epoch: 0 }
     }
 }
 
-impl<L: Clone> Loader<L> {
+impl<L> Loader<L> {
     /// Takes a record.
     pub fn record(&mut self, record: Loaded<L>) {
         self.epoch = self.epoch.max(record.key.epoch);
@@ -73,11 +73,11 @@ impl<L: Clone> Loader<L> {
         self.unreadable.insert(key, at);
     }
 
-    /// Takes a tombstone.
-    pub fn tombstone(&mut self, key: StateKey) {
+    /// Takes a tombstone; gives back where the record lies that it removes, if that was taken.
+    pub fn tombstone(&mut self, key: StateKey) -> Option<u64> {
         self.epoch = self.epoch.max(key.epoch);
-        self.records.remove(&key);
-        self.unreadable.remove(&key);
+        let record = self.records.remove(key).map(|record| record.at);
+        record.or(self.unreadable.remove(&key))
     }
 
     /// The highest epoch seen, be its record alive, removed or unreadable: whoever claims without metadata must be above
@@ -88,19 +88,19 @@ impl<L: Clone> Loader<L> {
 
     /// Decides, by the claim that was committed last. Without one every record is kept but those that a newer one of
     /// its event replaces.
-    pub fn finish(self, claim: Option<&Claim>, planted: Planted) -> Found<L> {
+    pub(super) fn finish(self, claim: Option<&Claim>, planted: Planted) -> Found<L> {
         let mut dropped: Vec<(u64, StateKey)> = self.unreadable.iter().map(|(key, at)| (*at, *key)).collect();
-        let mut newest: BTreeMap<Place, Loaded<L>> = BTreeMap::new();
+        let mut kept: Shelf<Place, Loaded<L>> = Shelf::default();
         // In order of (epoch, seq): a later record of an event replaces an earlier one.
-        for (key, record) in self.records {
+        for (key, record) in self.records.into_iter() {
             if claim.is_some_and(|claim| is_void(claim, record.at, key, planted)) {
                 dropped.push((record.at, key));
-            } else if let Some(replaced) = newest.insert(record.place, record) {
+            } else if let Some(replaced) = kept.insert(record.place, record) {
                 dropped.push((replaced.at, replaced.key));
             }
         }
         dropped.sort_unstable();
-        Found { kept: newest.into_values().collect(), dropped }
+        Found { kept, dropped }
     }
 }
 

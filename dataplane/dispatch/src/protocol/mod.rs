@@ -14,15 +14,18 @@
 //! - [`listing`]: the dead list, from *finished* to *gone*
 //! - [`load`]: what a new owner keeps of the `.state` topic
 //! - [`takeover`]: reading, claiming, beginning
-//! - `lanes`: which delivery waits for which
+//! - `lanes`: which delivery waits for which; `line`, `homes` and `marks` keep what it knows in few bytes
 //! - [`partition`]: a partition in the hands of its owner
 
 pub mod claim;
 #[cfg(test)]
 mod explore;
+mod homes;
 mod lanes;
+mod line;
 pub mod listing;
 pub mod load;
+mod marks;
 pub mod partition;
 pub mod takeover;
 #[cfg(test)]
@@ -35,8 +38,10 @@ pub use partition::{Doubt, Effect, Next, Offsets, Partition, Rules, Start, Verdi
 pub use takeover::{Claiming, Committed, Loading};
 pub use tracker::Tracker;
 
-/// Where an event lies: which of the Processor's topics, and the offset in this partition of it.
+/// Where an event lies: which of the Processor's topics, and the offset in this partition of it. Packed, because there is one
+/// of each parked delivery in several indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(2))]
 pub struct Place {
     /// The topic, as an index that its worker gave it.
     pub source: u16,

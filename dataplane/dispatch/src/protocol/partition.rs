@@ -12,11 +12,10 @@ mod attempts;
 mod commits;
 mod intake;
 
-use std::collections::BTreeSet;
-
 use self::commits::fits;
 use super::{
     Behind, Claim, Kind, Metadata, Place, Planted, Tracker, lanes::Lanes, listing::Listing, load::StateKey,
+    marks::Marks,
 };
 
 /// The bounds of one partition's work.
@@ -130,7 +129,8 @@ pub struct Partition<L> {
     sources: Vec<Tracker>,
     lanes: Lanes<L>,
     listing: Listing,
-    live: BTreeSet<u64>,
+    /// The `.state` records that stand for deliveries.
+    live: Marks,
     busy: usize,
     draining: bool,
     sparing: bool,
@@ -138,7 +138,7 @@ pub struct Partition<L> {
     flying: bool,
 }
 
-impl<L: Clone + Ord> Partition<L> {
+impl<L: Copy + Ord> Partition<L> {
     pub(super) fn new(rules: Rules, claim: Claim, sources: Vec<Tracker>, listing: Listing) -> Self {
         Self {
             rules,
@@ -147,7 +147,7 @@ impl<L: Clone + Ord> Partition<L> {
             sources,
             lanes: Lanes::default(),
             listing,
-            live: BTreeSet::new(),
+            live: Marks::default(),
             busy: 0,
             draining: false,
             sparing: false,
@@ -230,7 +230,7 @@ impl<L: Clone + Ord> Partition<L> {
         let was = std::mem::replace(&mut self.sparing, sparing);
         if was && !sparing {
             for lane in self.lanes.held() {
-                self.park_followers(Some(&lane), effects);
+                self.park_followers(Some(lane), effects);
             }
         }
     }

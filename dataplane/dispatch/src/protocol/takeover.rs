@@ -42,7 +42,7 @@ pub struct Claiming<L> {
     sweep: Vec<(u64, StateKey)>,
 }
 
-impl<L: Clone + Ord> Loading<L> {
+impl<L: Copy + Ord> Loading<L> {
     /// Begins from what is committed for each source, in the order of their indexes, and the `.state` topic's end as
     /// taken afterwards.
     pub fn new(rules: Rules, nonce: u64, committed: &[Committed], end: u64) -> Self {
@@ -66,11 +66,14 @@ impl<L: Clone + Ord> Loading<L> {
         self.claim.is_some()
     }
 
-    /// Takes a `.state` record. One behind the first end was not there when this owner looked, and is a zombie's.
-    pub fn record(&mut self, record: Loaded<L>) {
-        if record.at < self.end {
+    /// Takes a `.state` record, and says whether it did. One behind the first end was not there when this owner looked, and
+    /// is a zombie's.
+    pub fn record(&mut self, record: Loaded<L>) -> bool {
+        let ours = record.at < self.end;
+        if ours {
             self.loader.record(record);
         }
+        ours
     }
 
     /// Takes a `.state` record that cannot be read: it is cleared away like a finished one.
@@ -85,9 +88,9 @@ impl<L: Clone + Ord> Loading<L> {
         self.claim.as_ref().is_some_and(|claim| load::is_void(claim, at, key, self.rules.planted))
     }
 
-    /// Takes a tombstone of the `.state` topic.
-    pub fn tombstone(&mut self, key: StateKey) {
-        self.loader.tombstone(key);
+    /// Takes a tombstone of the `.state` topic; gives back where the record lies that it removes, if that was taken.
+    pub fn tombstone(&mut self, key: StateKey) -> Option<u64> {
+        self.loader.tombstone(key)
     }
 
     /// Everything was read: decides what to keep, and prepares the claim.
@@ -101,7 +104,7 @@ impl<L: Clone + Ord> Loading<L> {
             listing.finish(at, key, self.rules.planted);
         }
         let mut partition = Partition::new(self.rules, claim, self.sources, listing);
-        for Loaded { at, key, place, lane, kind, attempts } in found.kept {
+        for (_, Loaded { at, key, place, lane, kind, attempts }) in found.kept.into_iter() {
             partition.load(place, lane, kind, attempts, (at, key));
         }
         let sweep = partition.overflow();
@@ -109,7 +112,7 @@ impl<L: Clone + Ord> Loading<L> {
     }
 }
 
-impl<L: Clone + Ord> Claiming<L> {
+impl<L: Copy + Ord> Claiming<L> {
     /// The deliveries that were kept, and where each is parked.
     pub fn kept(&self) -> impl Iterator<Item = (Place, u64)> {
         self.partition.loaded()

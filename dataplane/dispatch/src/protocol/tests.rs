@@ -62,11 +62,11 @@ fn claimed(state: &mut Vec<Written>, committed: &mut [(u64, Metadata)]) -> (Part
     for at in from..to {
         let Written { key, body } = state[at as usize].clone();
         match body {
-            None => loading.tombstone(key),
+            None => drop(loading.tombstone(key)),
             // Its lane is not stored here: places tell it.
             Some((place, kind, attempts)) => {
                 let lane = lane_of(place);
-                loading.record(Loaded { at, key, place, lane, kind, attempts });
+                assert!(loading.record(Loaded { at, key, place, lane, kind, attempts }));
             }
         }
     }
@@ -562,20 +562,20 @@ fn a_full_lane_tells_what_it_waits_for_and_a_held_one_does_not() {
     let (mut partition, mut offset) = (full(0), 0);
     let first = Place { source: 0, offset: 1_000_000 };
     for n in 0..=WIDE.max_waiting {
-        assert_eq!(partition.head_of_full(&0), None, "{n} of it");
+        assert_eq!(partition.head_of_full(0), None, "{n} of it");
         assert_eq!(next_of(&mut partition, &mut offset, Some(0)), None, "one goes, 64 wait");
     }
-    assert_eq!(partition.head_of_full(&0), Some(first));
-    assert_eq!(partition.head_of_full(&1), None, "another lane has room");
+    assert_eq!(partition.head_of_full(0), Some(first));
+    assert_eq!(partition.head_of_full(1), None, "another lane has room");
     let behind = next_of(&mut partition, &mut offset, Some(0));
     assert_eq!(behind, Some(Place { source: 0, offset: 1_000_065 }), "who comes all the same is parked");
 
     let mut effects = Vec::new();
     let start = partition.start().expect("the head is ready");
     partition.ended(start.place, Verdict::Retry, &mut effects);
-    assert_eq!(partition.head_of_full(&0), None, "behind a parked head all is parked");
+    assert_eq!(partition.head_of_full(0), None, "behind a parked head all is parked");
     partition.spare(true, &mut effects);
-    assert_eq!(partition.head_of_full(&0), None, "and nothing is while it is spared");
+    assert_eq!(partition.head_of_full(0), None, "and nothing is while it is spared");
 }
 
 #[test]
@@ -584,11 +584,11 @@ fn in_a_crowded_partition_a_lane_is_full_as_soon_as_one_waits() {
     let one = Place { source: 0, offset: 1_000_000 };
     assert_eq!(next_of(&mut partition, &mut offset, Some(0)), None);
     for _ in 1..WIDE.max_unresolved / 4 * 3 {
-        assert_eq!(partition.head_of_full(&0), None, "{offset} are in");
+        assert_eq!(partition.head_of_full(0), None, "{offset} are in");
         assert_eq!(next_of(&mut partition, &mut offset, None), None);
     }
-    assert_eq!(partition.head_of_full(&0), Some(one));
-    assert_eq!(partition.head_of_full(&1), None, "nothing of it waits");
+    assert_eq!(partition.head_of_full(0), Some(one));
+    assert_eq!(partition.head_of_full(1), None, "nothing of it waits");
     assert_eq!(next_of(&mut partition, &mut offset, Some(1)), None);
     assert!(next_of(&mut partition, &mut offset, Some(1)).is_some(), "its second is parked");
 }

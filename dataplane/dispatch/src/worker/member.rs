@@ -35,6 +35,7 @@ use super::{
     shared::Shared,
     slot::{Door, Read, Slot},
     task::Done,
+    timers::Timers,
 };
 use crate::{
     Progress,
@@ -86,14 +87,15 @@ impl<J: Journal> Member<J> {
         let mut sources: Vec<String> = processor.routes.iter().map(|route| route.topic.clone()).collect();
         if shared.journal.partitions(&processor.inbox_topic).is_some() {
             sources.push(processor.inbox_topic.clone());
+            shared.topics.number(&processor.inbox_topic);
         }
         let tail = shared.journal.join(&processor.group, &sources).await?;
-        let (tasks, timers, topics) = (FuturesUnordered::new(), BTreeSet::new(), sources.clone());
+        let (tasks, timers) = (FuturesUnordered::new(), Timers::new(Instant::now()));
         let current = Arc::new(Current::new(work, &assignment.senders));
         let gate = Gate::new(current.policy(), current.sender.endpoint());
         shared.progress.generation.store(processor.generation, Relaxed);
         let (suspended, resumed, parked, held) = (false, false, (0, 0), 0);
-        let out = Out { shared, current, tasks, timers, topics, gate, suspended, resumed, parked, held };
+        let out = Out { shared, current, tasks, timers, gate, suspended, resumed, parked, held };
         Ok(Self {
             tail,
             sources,
@@ -188,7 +190,7 @@ impl<J: Journal> Member<J> {
                 return Err(Exit::Failed("another member took the partitions over".to_owned()));
             }
             Polled::Records(at, records) => {
-                let source = self.out.source(&at.topic);
+                let source = self.out.shared.topics.number(&at.topic);
                 let shared = Arc::clone(&self.out.shared);
                 let reads = records.into_iter().map(|record| {
                     let lane = shared.lane(record.record.key.as_ref());
@@ -197,7 +199,7 @@ impl<J: Journal> Member<J> {
                 self.read(at.partition, reads);
             }
             Polled::End(at, end) => {
-                let source = self.out.source(&at.topic);
+                let source = self.out.shared.topics.number(&at.topic);
                 self.read(at.partition, [Read::End(source, end)].into_iter());
             }
         }
@@ -269,8 +271,12 @@ impl<J: Journal> Member<J> {
         };
         match done {
             Done::Attempted(attempted) => slot.attempted(*attempted, &mut self.out),
-            Done::Parked(place, Ok(at)) => slot.parked(place, at, &mut effects),
-            Done::Buried(place) => {
+            Done::Parked(place, held, Ok(at)) => {
+                self.out.held -= held.bytes;
+                slot.parked(place, at, &mut effects);
+            }
+            Done::Buried(place, held) => {
+                self.out.held -= held.bytes;
                 slot.finished(place, &mut self.out);
                 slot.partition.buried(place, &mut effects);
             }
@@ -284,7 +290,7 @@ impl<J: Journal> Member<J> {
                 warn!(processor = %self.out.shared.name, partition, %error, "cannot commit; trying again");
                 slot.partition.commit_rejected();
             }
-            Done::Parked(_, Err(error)) | Done::Cleared(_, Err(error)) => return Err(unknown(&error)),
+            Done::Parked(.., Err(error)) | Done::Cleared(_, Err(error)) => return Err(unknown(&error)),
             Done::Taken(_) | Done::Swept(..) | Done::Claimed(_) => {}
         }
         slot.carry_out(effects, &mut self.out);
@@ -298,7 +304,7 @@ impl<J: Journal> Member<J> {
     // === timers ===
 
     fn wake(&self) -> Option<Instant> {
-        let timer = self.out.timers.first().map(|timer| timer.0);
+        let timer = self.out.timers.next();
         let again = self.out.gate.again.filter(|_| !self.draining && !self.out.is_halted());
         [timer, self.commit_at, again.map(Instant::from_std)].into_iter().flatten().min()
     }
@@ -319,10 +325,9 @@ impl<J: Journal> Member<J> {
 
     fn fall_due(&mut self) {
         let now = Instant::now();
-        while let Some(timer) = self.out.timers.first().copied().filter(|timer| timer.0 <= now) {
-            self.out.timers.remove(&timer);
-            if let Some(Slot::Working(working)) = self.slots.get_mut(&timer.1) {
-                working.due(timer.2, &mut self.out);
+        while let Some((partition, place)) = self.out.timers.run_out(now) {
+            if let Some(Slot::Working(working)) = self.slots.get_mut(&partition) {
+                working.due(place, &mut self.out);
             }
         }
         if self.commit_at.is_some_and(|at| at <= now) {

@@ -1,7 +1,6 @@
 //! Where the slots of a member put what is to be done, and what they share.
 
 use std::{
-    collections::BTreeSet,
     future::Future,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -10,10 +9,9 @@ use std::{
 
 use evhub_journal::Journal;
 use futures_util::{FutureExt, stream::FuturesUnordered};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{current::Current, gate::Gate, shared::Shared, task::Done};
+use super::{current::Current, gate::Gate, shared::Shared, task::Done, timers::Timers};
 use crate::{Progress, protocol::Place};
 
 /// An attempt that takes longer than this takes far longer than to park what waits behind it, even on a busy machine.
@@ -29,9 +27,7 @@ pub(super) struct Out<J> {
     /// The Processor as it is now.
     pub(super) current: Arc<Current>,
     pub(super) tasks: FuturesUnordered<Task>,
-    pub(super) timers: BTreeSet<(Instant, u32, Place)>,
-    /// The names of topics, by the index that places carry.
-    pub(super) topics: Vec<String>,
+    pub(super) timers: Timers,
     pub(super) gate: Gate,
     /// An event was exhausted, and nothing more is delivered until somebody says so.
     pub(super) suspended: bool,
@@ -56,15 +52,6 @@ impl<J: Journal> Out<J> {
         self.tasks.push(Box::pin(task.map(move |done| (partition, done))));
     }
 
-    /// The index of a topic, which gets one if it has none.
-    pub(super) fn source(&mut self, topic: &str) -> u16 {
-        let index = self.topics.iter().position(|known| known == topic).unwrap_or_else(|| {
-            self.topics.push(topic.to_owned());
-            self.topics.len() - 1
-        });
-        index as u16
-    }
-
     /// Whether nothing is delivered and nothing taken in.
     pub(super) fn is_halted(&self) -> bool {
         self.suspended || self.current.processor.suspend
@@ -80,17 +67,20 @@ impl<J: Journal> Out<J> {
         SLOW.max(usual * SLOWER.0)
     }
 
-    /// Whether as much is parked as may be.
+    /// Whether as much is parked as may be: by the Processor's policy, and by the memory that there is for indexes.
     pub(super) fn is_full(&self) -> bool {
-        let policy = self.current.policy();
-        self.parked.0 >= u64::from(policy.max_parked) || self.parked.1 >= policy.max_parked_bytes
+        self.parked.0 >= self.most_parked() || self.parked.1 >= self.current.policy().max_parked_bytes
+    }
+
+    fn most_parked(&self) -> u64 {
+        u64::from(self.current.policy().max_parked).min(self.shared.share.parked())
     }
 
     /// Says when so much is parked that nothing new is read, and when that is over: not before an eighth of the room is free,
     /// because at the brim it comes and goes with each event.
     pub(super) fn tell_fullness(&self) {
         let (policy, progress) = (self.current.policy(), &self.shared.progress);
-        let (most, most_bytes) = (u64::from(policy.max_parked), policy.max_parked_bytes);
+        let (most, most_bytes) = (self.most_parked(), policy.max_parked_bytes);
         let roomy = self.parked.0 <= most / 8 * 7 && self.parked.1 <= most_bytes / 8 * 7;
         let (processor, parked, bytes) = (&self.shared.name, self.parked.0, self.parked.1);
         if self.is_full() && !progress.full.swap(true, Relaxed) {
@@ -108,8 +98,8 @@ impl<J: Journal> Out<J> {
         self.resumed = false;
         if !std::mem::replace(&mut self.suspended, true) {
             self.shared.progress.suspended.store(true, Relaxed);
-            let topic = self.topics.get(usize::from(place.source)).map_or("", String::as_str);
-            let event = format!("{topic}:{partition}:{}", place.offset);
+            let (topic, offset) = (self.shared.topics.name(place.source), place.offset);
+            let event = format!("{topic}:{partition}:{offset}");
             let (processor, Why { reason, cause }) = (&self.shared.name, why);
             warn!(
                 processor,

@@ -1,7 +1,8 @@
 //! What all futures of one worker share: the log, the Processor, and topics made when first needed. I/O.
 
 use std::{
-    sync::Arc,
+    hash::RandomState,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,14 +10,24 @@ use evhub_backoff::Backoff;
 use evhub_journal::{Error, Journal, TopicPartition, TopicSettings};
 use evhub_routing::{Order, Processor, derived_record_bytes};
 use evhub_telemetry::Tracer;
-use tokio::{sync::OnceCell, sync::watch, time::sleep};
+use tokio::{
+    sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch},
+    time::sleep,
+};
 use uuid::Uuid;
 
-use super::{Assignment, Work, lane::Lane};
+use super::{Assignment, Work, lane::Lane, room::Share};
 use crate::{
     Progress,
     protocol::{Behind, Planted, Rules},
 };
+
+/// The topics that a worker's places name by number.
+#[derive(Debug, Default)]
+pub(super) struct Topics(Mutex<Vec<Arc<str>>>);
+
+/// Events that are read back may take this part of what those may that are read from sources.
+const REREAD: usize = 2;
 
 pub(super) struct Shared<J> {
     pub(super) journal: J,
@@ -26,6 +37,17 @@ pub(super) struct Shared<J> {
     pub(super) progress: Arc<Progress>,
     pub(super) inbox: watch::Receiver<bool>,
     pub(super) tracer: Tracer,
+    /// Where events came from: first what is read, in its order.
+    pub(super) topics: Topics,
+    /// What this worker may have in memory.
+    pub(super) share: Share,
+    /// The part of it that is left for events that are read back from where they are parked: they are bounded apart, so
+    /// that those that are read from sources cannot keep them away.
+    reread: Arc<Semaphore>,
+    /// How much that is in all.
+    reread_most: u32,
+    /// Makes lanes of keys.
+    lanes: RandomState,
     /// The Processor's name as attempts carry it.
     pub(super) name: String,
     /// The namespace of its deliveries' idempotency keys.
@@ -36,13 +58,21 @@ pub(super) struct Shared<J> {
 
 impl<J: Journal> Shared<J> {
     pub(super) fn new(assignment: &Assignment<J>, work: &Work) -> Self {
-        let Assignment { journal, work: _, progress, senders: _, inbox, resume: _, tracer } = assignment;
+        let Assignment { journal, work: _, progress, senders: _, inbox, resume: _, tracer, room } =
+            assignment;
+        let share = room.share();
+        let reread_most = u32::try_from(share.events() / REREAD).unwrap_or(u32::MAX);
         let joined = Arc::clone(&work.processor);
         Self {
             journal: journal.clone(),
             progress: Arc::clone(progress),
             inbox: inbox.clone(),
             tracer: tracer.clone(),
+            topics: Topics::new(joined.routes.iter().map(|route| &*route.topic)),
+            reread: Arc::new(Semaphore::new(reread_most as usize)),
+            reread_most,
+            share,
+            lanes: RandomState::new(),
             name: joined.name.to_string(),
             identity: Uuid::new_v5(&Uuid::NAMESPACE_URL, joined.uid.as_bytes()),
             state: OnceCell::new(),
@@ -55,6 +85,12 @@ impl<J: Journal> Shared<J> {
     /// it, and different for events of the same id from different sources.
     pub(super) fn delivery(&self, source: &str, id: &str) -> String {
         Uuid::new_v5(&self.identity, format!("{source}\n{id}").as_bytes()).to_string()
+    }
+
+    /// Room for an event of so many bytes that is to be read back, once there is some. One that is larger than all there is
+    /// takes that.
+    pub(super) async fn room_for(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.reread).acquire_many_owned(bytes.min(self.reread_most)).await.ok()
     }
 
     /// What bounds the work of each partition.
@@ -75,8 +111,10 @@ impl<J: Journal> Shared<J> {
     /// The lane of an event, by its record's key.
     pub(super) fn lane(&self, key: Option<&bytes::Bytes>) -> Option<Lane> {
         match self.joined.policy.order {
-            Order::Partition => Some(Lane::of(b"")),
-            Order::Key | Order::KeyFirstAttempt => key.filter(|key| !key.is_empty()).map(|key| Lane::of(key)),
+            Order::Partition => Some(Lane::ONLY),
+            Order::Key | Order::KeyFirstAttempt => {
+                key.filter(|key| !key.is_empty()).map(|key| Lane::of(key, &self.lanes))
+            }
             Order::None => None,
         }
     }
@@ -139,6 +177,30 @@ impl<J: Journal> Shared<J> {
     pub(super) async fn pause(&self, failures: u32) {
         Progress::add(&self.progress.append_waits, 1);
         sleep(retry().wait(failures, fastrand::u64(..))).await;
+    }
+}
+
+// === impl Topics ===
+
+impl Topics {
+    fn new<'a>(topics: impl Iterator<Item = &'a str>) -> Self {
+        Self(Mutex::new(topics.map(Arc::from).collect()))
+    }
+
+    /// The number of a topic, which gets one if it has none.
+    pub(super) fn number(&self, topic: &str) -> u16 {
+        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = topics.iter().position(|known| **known == *topic).unwrap_or_else(|| {
+            topics.push(topic.into());
+            topics.len() - 1
+        });
+        number as u16
+    }
+
+    /// The topic of this number.
+    pub(super) fn name(&self, number: u16) -> Arc<str> {
+        let topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.get(usize::from(number)).cloned().unwrap_or_else(|| "".into())
     }
 }
 

@@ -20,11 +20,12 @@ use tokio::time::Instant;
 use super::{
     lane::Lane,
     out::{Out, Why},
-    task::Payload,
+    task::{Held, Payload},
 };
 use crate::{
     parked::HELD,
     protocol::{Claiming, Effect, Kind, Offsets, Partition, Place},
+    shelf::Shelf,
 };
 
 /// How far a partition's taking over has come.
@@ -32,7 +33,7 @@ pub(super) enum Slot {
     /// What is durable is being read.
     Taking,
     /// The claim is being committed.
-    Claiming(Box<Claiming<Lane>>, HashMap<Place, Rest>),
+    Claiming(Box<Claiming<Lane>>, Shelf<Place, Rest>),
     /// It is ours.
     Working(Box<Working>),
 }
@@ -42,7 +43,8 @@ pub(super) enum Slot {
 pub(super) struct Rest {
     pub(super) not_before: i64,
     pub(super) kind: Kind,
-    pub(super) bytes: u64,
+    /// The size of its event.
+    pub(super) bytes: u32,
 }
 
 /// A partition that is ours.
@@ -51,10 +53,11 @@ pub(super) struct Working {
     pub(super) partition: Partition<Lane>,
     payloads: HashMap<Place, Payload>,
     /// The parked deliveries, and those on their way to be.
-    parked: HashMap<Place, Rest>,
+    parked: Shelf<Place, Rest>,
     /// When what is on its way to be parked may be attempted.
     instants: HashMap<Place, i64>,
-    letters: HashMap<Place, Record>,
+    /// Dead letters to be.
+    letters: HashMap<Place, (Record, Held)>,
     /// How many are on their way to be parked.
     parking: usize,
     /// When each attempt under way began.
@@ -84,14 +87,14 @@ impl Working {
     pub(super) fn new<J: Journal>(
         number: u32,
         partition: Partition<Lane>,
-        mut parked: HashMap<Place, Rest>,
+        mut parked: Shelf<Place, Rest>,
         out: &mut Out<J>,
     ) -> Self {
-        for (place, rest) in &mut parked {
-            out.parked = (out.parked.0 + 1, out.parked.1 + rest.bytes);
+        for (place, rest) in parked.iter_mut() {
+            out.parked = (out.parked.0 + 1, out.parked.1 + u64::from(rest.bytes));
             if rest.not_before == HELD {
                 match out.current.policy().on_exhausted {
-                    OnExhausted::Suspend if !out.resumed => out.suspend(number, *place, &Why::default()),
+                    OnExhausted::Suspend if !out.resumed => out.suspend(number, place, &Why::default()),
                     OnExhausted::Suspend | OnExhausted::DeadLetter | OnExhausted::Drop => rest.not_before = 0,
                 }
             }
@@ -114,9 +117,9 @@ impl Working {
 
     /// Nothing of this partition is here any more.
     pub(super) fn forget<J: Journal>(&self, out: &mut Out<J>) {
-        out.held -= self.payloads.values().map(|payload| payload.held).sum::<usize>();
+        out.held -= self.payloads.values().map(|payload| payload.held.bytes).sum::<usize>();
         for rest in self.parked.values() {
-            out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
+            out.parked = (out.parked.0 - 1, out.parked.1 - u64::from(rest.bytes));
         }
     }
 

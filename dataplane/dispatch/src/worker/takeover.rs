@@ -1,18 +1,18 @@
 //! Reading what is durable of a partition before claiming it. I/O.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use evhub_event::Record;
 use evhub_journal::{Error, Journal, Stored, TopicPartition};
 use evhub_routing::Start;
 use tracing::{error, warn};
 
-use super::{lane::Lane, shared::Shared};
+use super::{lane::Lane, shared::Shared, slot::Rest};
 use crate::{
     Progress,
     dead::{DeadLetter, Reason},
     parked::{self, HELD, Parked, is_resumed},
-    protocol::{Committed, Kind, Loading, Metadata, StateKey},
+    protocol::{Claiming, Committed, Loaded, Loading, Metadata, Place, StateKey},
+    shelf::Shelf,
 };
 
 /// How many `.state` records, and about how many bytes of them, one read brings.
@@ -23,36 +23,33 @@ const SKEW_MS: i64 = 5_000;
 
 /// What was read. A record that was removed again is not kept: a log that was not compacted for long has many.
 pub(super) struct Taken {
-    pub(super) loading: Loading<Lane>,
-    pub(super) found: HashMap<StateKey, Found>,
+    loading: Loading<Lane>,
+    /// What the worker must know of each, by its offset.
+    rests: Shelf<u64, Rest>,
     /// Where somebody last wanted the Processor to go on.
     resumed: Option<u64>,
 }
 
-/// One `.state` record.
-pub(super) struct Found {
-    pub(super) at: u64,
-    pub(super) body: Body,
-}
-
-pub(super) enum Body {
-    Parked {
-        topic: String,
-        offset: u64,
-        lane: Option<Lane>,
-        kind: Kind,
-        attempts: u32,
-        not_before: i64,
-        bytes: u64,
-    },
-    /// With the record as it is.
-    Unreadable(Record),
+/// What a `.state` record says.
+enum Body {
+    Parked(Loaded<Lane>, Rest),
+    Unreadable,
+    Gone,
 }
 
 impl Taken {
-    /// When what was found there may be attempted: at once if it was held, and somebody wanted it to go on after that.
-    pub(super) fn due(&self, at: u64, not_before: i64) -> i64 {
-        if not_before == HELD && self.resumed.is_some_and(|resumed| at < resumed) { 0 } else { not_before }
+    /// What is to be claimed, and what is known of the deliveries that are kept. Those that were held may be attempted at
+    /// once, if somebody wanted the Processor to go on after that.
+    pub(super) fn finish(self) -> (Claiming<Lane>, Shelf<Place, Rest>) {
+        let Self { loading, rests, resumed } = self;
+        let claiming = loading.finish();
+        let parked = claiming.kept().filter_map(|(place, at)| {
+            let rest = *rests.get(at)?;
+            let freed = rest.not_before == HELD && resumed.is_some_and(|resumed| at < resumed);
+            Some((place, Rest { not_before: if freed { 0 } else { rest.not_before }, ..rest }))
+        });
+        let parked = parked.collect();
+        (claiming, parked)
     }
 }
 
@@ -65,17 +62,15 @@ pub(super) async fn take<J: Journal>(
     let committed = committed(&shared, partition, sources).await?;
     let state = shared.state(partition);
     let end = end(&shared, &state).await?;
-    let mut taken = Taken {
-        loading: Loading::new(shared.rules(), fastrand::u64(..), &committed, end),
-        found: HashMap::new(),
-        resumed: None,
-    };
+    let loading = Loading::new(shared.rules(), fastrand::u64(..), &committed, end);
+    let mut taken = Taken { loading, rests: Shelf::default(), resumed: None };
+    let mut unreadable = BTreeMap::new();
     let (from, to) = taken.loading.range();
-    read(&shared, &state, from, to, &mut taken).await?;
+    read(&shared, &state, from..to, &mut taken, &mut unreadable).await?;
     let now = self::end(&shared, &state).await?;
-    read(&shared, &state, to, now, &mut taken).await?;
-    bury_unreadable(&shared, &state, &taken).await;
-    let records = taken.found.len();
+    read(&shared, &state, to..now, &mut taken, &mut unreadable).await?;
+    bury_unreadable(&shared, &state, &taken.loading, &unreadable).await?;
+    let records = taken.rests.len() + unreadable.len();
     if !taken.loading.has_claim() && records > 0 {
         warn!(processor = %shared.name, partition, records, "no claim: keeping every parked record");
     }
@@ -152,12 +147,15 @@ async fn start<J: Journal>(shared: &Shared<J>, at: &TopicPartition) -> Result<u6
     }
 }
 
+/// Records that cannot be read, by their keys.
+type Unreadable = BTreeMap<StateKey, u64>;
+
 async fn read<J: Journal>(
     shared: &Shared<J>,
     state: &TopicPartition,
-    mut from: u64,
-    to: u64,
-    taken: &mut Taken,
+    Range { start: mut from, end: to }: Range<u64>,
+    Taken { loading, rests, resumed }: &mut Taken,
+    unreadable: &mut Unreadable,
 ) -> Result<(), Error> {
     while from < to {
         let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
@@ -165,14 +163,26 @@ async fn read<J: Journal>(
         // The log may answer at once, each time; others want to run as well.
         tokio::task::yield_now().await;
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
+            let at = stored.offset;
             if stored.record.key.as_deref().is_some_and(|key| is_resumed(&shared.joined.uid, key)) {
-                taken.resumed = Some(stored.offset);
+                *resumed = Some(at);
             }
             match understand(shared, stored) {
-                Some((key, Some(found))) => drop(taken.found.insert(key, found)),
-                Some((key, None)) => {
-                    taken.loading.tombstone(key);
-                    taken.found.remove(&key);
+                Some((_, Body::Parked(loaded, rest))) => {
+                    let ours = loading.record(loaded);
+                    if ours {
+                        rests.insert(at, rest);
+                    }
+                }
+                Some((key, Body::Unreadable)) => {
+                    loading.unreadable(at, key);
+                    unreadable.insert(key, at);
+                }
+                Some((key, Body::Gone)) => {
+                    unreadable.remove(&key);
+                    if let Some(at) = loading.tombstone(key) {
+                        rests.remove(at);
+                    }
                 }
                 None => {}
             }
@@ -181,25 +191,26 @@ async fn read<J: Journal>(
     Ok(())
 }
 
-/// A record's key and what it says, which is nothing for a tombstone. `None` for a record of another Processor, which had
-/// this one's name before it.
-fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateKey, Option<Found>)> {
+/// A record's key and what it says. `None` for a record of another Processor, which had this one's name before it.
+fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateKey, Body)> {
     let key = parked::decode_key(&shared.joined.uid, stored.record.key.as_deref()?)?;
     let at = stored.offset;
     if stored.record.value.is_none() {
-        return Some((key, None));
+        return Some((key, Body::Gone));
     }
     let body = match Parked::decode(&stored.record) {
         Ok(Parked { kind, topic, offset, attempts, not_before, event, .. }) => {
-            let (lane, bytes) = (shared.lane(event.key.as_ref()), event.size() as u64);
-            Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes }
+            let place = Place { source: shared.topics.number(&topic), offset };
+            let lane = shared.lane(event.key.as_ref());
+            let rest = Rest { not_before, kind, bytes: event.size() as u32 };
+            Body::Parked(Loaded { at, key, place, lane, kind, attempts }, rest)
         }
         Err(error) => {
             error!(processor = %shared.name, at, %error, "a parked delivery cannot be read; it becomes a dead letter");
-            Body::Unreadable(stored.record.clone())
+            Body::Unreadable
         }
     };
-    Some((key, Some(Found { at, body })))
+    Some((key, body))
 }
 
 /// Makes dead letters of what cannot be read, unless an earlier owner did. This is the one thing that is written before the
@@ -207,17 +218,22 @@ fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateK
 async fn bury_unreadable<J: Journal>(
     shared: &Shared<J>,
     state: &TopicPartition,
-    Taken { loading, found, .. }: &Taken,
-) {
+    loading: &Loading<Lane>,
+    unreadable: &Unreadable,
+) -> Result<(), Error> {
     let (_, end) = loading.range();
-    for (key, Found { at, body }) in found {
-        let Body::Unreadable(record) = body else { continue };
-        if *at < end && !loading.is_void(*at, *key) {
-            Progress::add(&shared.progress.poisoned, 1);
-            super::task::bury(shared, poison(shared, state, *at).encode(record.clone())).await;
-            Progress::add(&shared.progress.dead_lettered, 1);
-        }
+    for (key, at) in unreadable.iter().filter(|(key, at)| **at < end && !loading.is_void(**at, **key)) {
+        // Read again, as it is: there are few, and it may be large. Compaction keeps what no tombstone removes.
+        let slice = shared.journal.read(state, *at, 1, 1).await?;
+        let Some(stored) = slice.records.into_iter().find(|stored| stored.offset == *at) else {
+            warn!(processor = %shared.name, at, ?key, "an unreadable record is gone");
+            continue;
+        };
+        Progress::add(&shared.progress.poisoned, 1);
+        super::task::bury(shared, poison(shared, state, *at).encode(stored.record)).await;
+        Progress::add(&shared.progress.dead_lettered, 1);
     }
+    Ok(())
 }
 
 fn poison<J: Journal>(shared: &Shared<J>, state: &TopicPartition, offset: u64) -> DeadLetter {

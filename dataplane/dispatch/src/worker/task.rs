@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use evhub_event::{Controls, Record, kafka, record::ORIGIN};
 use evhub_journal::{CommitError, Journal, Place as Where, Refusal, WriteError};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::{
@@ -23,17 +24,26 @@ use crate::{
 };
 
 /// An event and what its attempts came to so far.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Payload {
     pub(super) record: Record,
     pub(super) first_attempt: Option<i64>,
     pub(super) causes: Vec<Cause>,
     pub(super) throttled: u32,
     pub(super) pass_back: Option<Bytes>,
-    /// How much of what may be held in memory it takes: nothing when it was read back from where it is parked.
-    pub(super) held: usize,
+    /// What it takes of the room for events.
+    pub(super) held: Held,
     /// Its Processor was suspended because of it, and somebody wants it attempted however old it is.
     pub(super) resumed: bool,
+}
+
+/// What an event takes of the room for those in memory, until it is finished or written elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Of the room for what was read from sources.
+    pub(super) bytes: usize,
+    /// Of the room for what was read back from where it is parked; given back when dropped.
+    _reread: Option<OwnedSemaphorePermit>,
 }
 
 /// What an attempt came to.
@@ -52,24 +62,30 @@ pub(super) enum Done {
     Swept(u64, Result<(), WriteError>),
     Claimed(Result<(), CommitError>),
     Attempted(Box<Attempted>),
-    Parked(Place, Result<u64, WriteError>),
-    Buried(Place),
+    /// With what it held of the room until then.
+    Parked(Place, Held, Result<u64, WriteError>),
+    /// Likewise.
+    Buried(Place, Held),
     Cleared(u64, Result<(), WriteError>),
     Committed(Result<(), CommitError>),
 }
 
-/// Makes one attempt. A parked delivery's event is read back from where it is parked.
+/// Makes one attempt. A parked delivery's event is read back from where it is parked, when there is room for it.
 pub(super) async fn attempt<J: Journal>(
     shared: Arc<Shared<J>>,
     current: Arc<Current>,
     (partition, epoch): (u32, u64),
-    (start, topic): (Start, String),
-    payload: Option<Payload>,
+    (start, topic): (Start, Arc<str>),
+    (payload, parked_bytes): (Option<Payload>, u32),
     permit: Permit,
 ) -> Attempted {
     let (mut payload, unreadable) = match (payload, start.state) {
         (Some(payload), _) => (payload, None),
-        (None, Some(at)) => read_parked(&shared, partition, at).await,
+        (None, Some(at)) => {
+            let room = shared.room_for(parked_bytes).await;
+            let (payload, unreadable) = read_parked(&shared, partition, at).await;
+            (Payload { held: Held { bytes: 0, _reread: room }, ..payload }, unreadable)
+        }
         (None, None) => (Payload::of(Record::default()), Some("the event's record is gone".to_owned())),
     };
     let began = (now(), Instant::now());
@@ -236,7 +252,7 @@ pub(super) async fn bury<J: Journal>(shared: &Shared<J>, record: Record) {
 impl Payload {
     /// An event that was read from its source.
     pub(super) fn read(record: Record) -> Self {
-        Self { held: record.size(), ..Self::of(record) }
+        Self { held: Held { bytes: record.size(), _reread: None }, ..Self::of(record) }
     }
 
     fn of(record: Record) -> Self {
@@ -246,7 +262,7 @@ impl Payload {
             causes: Vec::new(),
             throttled: 0,
             pass_back: None,
-            held: 0,
+            held: Held::default(),
             resumed: false,
         }
     }
@@ -256,6 +272,6 @@ impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
         let Parked { event: record, first_attempt, causes, throttled, pass_back, not_before, .. } = parked;
         let resumed = not_before == HELD;
-        Self { record, first_attempt, causes, throttled, pass_back, held: 0, resumed }
+        Self { record, first_attempt, causes, throttled, pass_back, held: Held::default(), resumed }
     }
 }

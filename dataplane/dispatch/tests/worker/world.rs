@@ -12,7 +12,7 @@ use evhub_dispatch::{
     dead::DeadLetter,
     protocol::Metadata,
     sender::Senders,
-    worker::{Assignment, Work, run},
+    worker::{Assignment, Room, Work, run},
 };
 use evhub_event::{Event, Record, kafka};
 use evhub_journal::{
@@ -49,6 +49,7 @@ pub(crate) struct World {
     pub(crate) inbox: watch::Sender<bool>,
     pub(crate) resume: watch::Sender<u64>,
     pub(crate) senders: Senders,
+    pub(crate) room: Room,
     _dir: TempDir,
 }
 
@@ -74,6 +75,7 @@ impl World {
             inbox,
             resume,
             senders: Senders::default(),
+            room: Room::default(),
             _dir: dir,
         };
         world.make(EVENTS, partitions).await;
@@ -118,6 +120,7 @@ impl World {
             inbox: self.inbox.subscribe(),
             resume: self.resume.subscribe(),
             tracer: Tracer::default(),
+            room: self.room.clone(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(run(assignment, async move {

@@ -463,7 +463,7 @@ impl World {
         let slot = &self.state[at as usize];
         match slot.body {
             _ if slot.gone => {}
-            None => loading.tombstone(slot.key),
+            None => drop(loading.tombstone(slot.key)),
             Some(Body { place, kind, attempts }) => {
                 let lane = Some(scenario.log[place.offset as usize]);
                 loading.record(Loaded { at, key: slot.key, place, lane, kind, attempts });
@@ -513,7 +513,7 @@ impl World {
         if let Some((partition, next)) = self.owner(who) {
             let place = Place { source: 0, offset: *next };
             let lane = Some(scenario.log[place.offset as usize]);
-            if scenario.delayed.contains(&place.offset) {
+            if scenario.delayed.contains(next) {
                 partition.delayed(place, lane, &mut effects);
             } else {
                 partition.received(place, lane, &mut effects);

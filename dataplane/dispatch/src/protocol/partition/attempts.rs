@@ -9,7 +9,7 @@ use super::{
     Effect, Partition, Start, Verdict,
 };
 
-impl<L: Clone + Ord> Partition<L> {
+impl<L: Copy + Ord> Partition<L> {
     /// The next attempt to make, if there is one.
     pub fn start(&mut self) -> Option<Start> {
         if self.draining || self.listing.len() > Listing::MAX {
@@ -41,11 +41,7 @@ impl<L: Clone + Ord> Partition<L> {
         let item = self.lanes.get_mut(place).filter(|item| item.stage == Stage::Waiting)?;
         item.stage = Stage::InFlight;
         self.busy += 1;
-        let state = match item.home {
-            Home::Log => None,
-            Home::State(at, _) => Some(at),
-        };
-        Some(Start { place, attempt: item.attempts + 1, state })
+        Some(Start { place, attempt: item.attempts + 1, state: item.parked_at() })
     }
 
     /// How many attempts could be started now.
@@ -84,17 +80,9 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// The parked record is durable at this offset.
     pub fn parked(&mut self, place: Place, at: u64, effects: &mut Vec<Effect>) {
-        let Some(item) = self.lanes.get_mut(place) else { return };
-        let Stage::Parking(kind, key) = item.stage else { return };
+        let Some((kind, lane, replaced)) = self.lanes.parked_at(place, at) else { return };
         self.busy -= 1;
         self.dirty = true;
-        let replaced = std::mem::replace(&mut item.home, Home::State(at, key));
-        let lane = item.lane.clone();
-        item.stage = match kind {
-            Kind::Retry => Stage::Resting,
-            Kind::Behind => Stage::Waiting,
-            Kind::Delay => Stage::Delayed,
-        };
         self.live.insert(at);
         self.leave(place, replaced, effects);
         match kind {
@@ -102,16 +90,16 @@ impl<L: Clone + Ord> Partition<L> {
             Kind::Delay => effects.push(Effect::Rest(place)),
             Kind::Retry => {
                 effects.push(Effect::Rest(place));
-                self.park_followers(lane.as_ref(), effects);
+                self.park_followers(lane, effects);
             }
         }
     }
 
     /// What waits behind a parked head is parked as well, so that the source can be resolved past it.
-    pub(super) fn park_followers(&mut self, lane: Option<&L>, effects: &mut Vec<Effect>) {
+    pub(super) fn park_followers(&mut self, lane: Option<L>, effects: &mut Vec<Effect>) {
         let Some(lane) = lane else { return };
         let Some(look) = self.lanes.look(lane).filter(|look| look.logged > 0) else { return };
-        let waiting = |item: &Item<L>| item.home == Home::Log && item.stage == Stage::Waiting;
+        let waiting = |item: &Item<L>| item.is_logged() && item.stage == Stage::Waiting;
         let followers = self.lanes.of(lane).filter(|(_, item)| waiting(item)).map(|(place, _)| place);
         let followers: Vec<Place> = followers.take(self.may_park(look.parked)).collect();
         for place in followers {
@@ -136,8 +124,8 @@ impl<L: Clone + Ord> Partition<L> {
 
     fn finish(&mut self, place: Place, effects: &mut Vec<Effect>) {
         self.dirty = true;
-        if let Some(item) = self.lanes.remove(place) {
-            self.leave(place, item.home, effects);
+        if let Some(home) = self.lanes.remove(place) {
+            self.leave(place, home, effects);
         }
     }
 
@@ -150,7 +138,7 @@ impl<L: Clone + Ord> Partition<L> {
                 }
             }
             Home::State(at, key) => {
-                self.live.remove(&at);
+                self.live.remove(at);
                 if self.listing.finish(at, key, self.rules.planted) {
                     effects.push(Effect::Clear(at, key));
                 }

@@ -5,7 +5,7 @@ use super::{
     Effect, Offsets, Partition,
 };
 
-impl<L: Clone + Ord> Partition<L> {
+impl<L: Copy + Ord> Partition<L> {
     /// What to commit now, if anything changed and no commit is under way.
     pub fn commit(&mut self) -> Option<Offsets> {
         if self.flying || !self.dirty || self.waits_for_tombstones() {
@@ -36,7 +36,7 @@ impl<L: Clone + Ord> Partition<L> {
     }
 
     fn low(&self) -> u64 {
-        let live = self.live.first().copied();
+        let live = self.live.first();
         [live, self.listing.lowest()].into_iter().flatten().fold(self.claim.floor, u64::min)
     }
 

@@ -1,17 +1,15 @@
 //! What a partition's owner received: what is new, what is known, and what must be parked at once. Pure.
 
-use std::collections::BTreeSet;
-
 use super::{
     super::{
         Behind, Deviation, Kind, Place,
-        lanes::{Home, Item, Look, Stage},
+        lanes::{Look, Stage},
         load::StateKey,
     },
     Effect, Partition,
 };
 
-impl<L: Clone + Ord> Partition<L> {
+impl<L: Copy + Ord> Partition<L> {
     pub(in crate::protocol) fn load(
         &mut self,
         place: Place,
@@ -22,21 +20,16 @@ impl<L: Clone + Ord> Partition<L> {
     ) {
         self.live.insert(home.0);
         let lane = lane.filter(|_| kind != Kind::Retry || self.rules.behind != Behind::Pass);
-        let item = Item { lane, attempts, home: Home::State(home.0, home.1), stage: Stage::Unpassed(kind) };
-        self.lanes.hold(place, item);
+        self.lanes.hold(place, lane, kind, attempts, home);
     }
 
     pub(in crate::protocol) fn loaded(&self) -> impl Iterator<Item = (Place, u64)> {
-        self.lanes.iter().filter_map(|(place, item)| match item.home {
-            Home::State(at, _) => Some((place, at)),
-            Home::Log => None,
-        })
+        self.lanes.parked_places()
     }
 
     /// Lets loaded deliveries go whose place is already behind the reading position.
     pub(in crate::protocol) fn begin(&mut self, effects: &mut Vec<Effect>) {
-        let held: BTreeSet<u16> = self.lanes.iter().map(|(place, _)| place.source).collect();
-        for source in held {
+        for source in self.lanes.sources() {
             let all = self.rules.planted.is(Deviation::AttemptBeforeReplay);
             match self.sources.get(usize::from(source)) {
                 Some(tracker) if !all => {
@@ -56,11 +49,11 @@ impl<L: Clone + Ord> Partition<L> {
         if !self.admit(place, effects) {
             return false;
         }
-        let look = lane.as_ref().and_then(|lane| self.lanes.look(lane));
+        let look = lane.and_then(|lane| self.lanes.look(lane));
         let park = look.is_some_and(|look| {
             self.may_park(look.parked) > 0 && (look.is_held() || self.is_full(&look, crowded))
         });
-        self.lanes.add(place, Item { lane, attempts: 0, home: Home::Log, stage: Stage::Waiting });
+        self.lanes.add(place, lane);
         if park {
             self.park(place, Kind::Behind, effects);
         }
@@ -72,8 +65,7 @@ impl<L: Clone + Ord> Partition<L> {
         if !self.admit(place, effects) {
             return false;
         }
-        let item = Item { lane, attempts: 0, home: Home::Log, stage: Stage::Delayed };
-        self.lanes.keep(place, item);
+        self.lanes.keep(place, lane);
         self.park(place, Kind::Delay, effects);
         true
     }
@@ -137,7 +129,7 @@ impl<L: Clone + Ord> Partition<L> {
 
     /// The head of a lane behind which one more of it would now be parked for want of room alone: when that has ended there
     /// may be room. What is parked behind a parked head is none of these; that is its only way to be resolved.
-    pub fn head_of_full(&self, lane: &L) -> Option<Place> {
+    pub fn head_of_full(&self, lane: L) -> Option<Place> {
         let look = self.lanes.look(lane)?;
         let full =
             self.is_full(&look, self.is_crowded()) && !look.is_held() && self.may_park(look.parked) > 0;
@@ -161,13 +153,8 @@ impl<L: Clone + Ord> Partition<L> {
 
     pub(super) fn park(&mut self, place: Place, kind: Kind, effects: &mut Vec<Effect>) {
         let key = self.next_key(place);
-        let Some(item) = self.lanes.get_mut(place) else { return };
-        item.stage = Stage::Parking(kind, key);
+        let Some(item) = self.lanes.park(place, kind, key) else { return };
         let attempts = item.attempts;
-        if kind != Kind::Delay && item.home == Home::Log {
-            let lane = item.lane.clone();
-            self.lanes.moving(lane.as_ref());
-        }
         self.busy += 1;
         effects.push(Effect::Park { place, key, kind, attempts });
     }

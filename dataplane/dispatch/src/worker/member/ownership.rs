@@ -1,6 +1,6 @@
 //! Partitions as they come and go: taking over, claiming, giving up. I/O.
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use evhub_journal::{Journal, Tail, TopicPartition};
 use tracing::{debug, info, warn};
@@ -9,7 +9,7 @@ use super::{
     super::{
         lane::Lane,
         slot::{Rest, Slot, Working},
-        takeover::{self, Body, Found, Taken},
+        takeover::{self, Taken},
         task::{self, Done},
     },
     Exit, Member,
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     Progress,
-    protocol::{Claiming, Loaded, Place, StateKey},
+    protocol::{Claiming, Place, StateKey},
+    shelf::Shelf,
 };
 
 /// How many tombstones of a sweep are under way at once.
@@ -31,21 +32,8 @@ impl<J: Journal> Member<J> {
         self.out.run(partition, async move { Done::Taken(taking.await) });
     }
 
-    fn taken(&mut self, partition: u32, mut taken: Taken) {
-        let mut rests = HashMap::new();
-        for (key, Found { at, body }) in std::mem::take(&mut taken.found) {
-            match body {
-                Body::Unreadable(_) => taken.loading.unreadable(at, key),
-                Body::Parked { topic, offset, lane, kind, attempts, not_before, bytes } => {
-                    let place = Place { source: self.out.source(&topic), offset };
-                    rests.insert(at, Rest { not_before: taken.due(at, not_before), kind, bytes });
-                    taken.loading.record(Loaded { at, key, place, lane, kind, attempts });
-                }
-            }
-        }
-        let claiming = taken.loading.finish();
-        let rest = |(place, at)| rests.get(&at).map(|rest| (place, *rest));
-        let parked = claiming.kept().filter_map(rest).collect();
+    fn taken(&mut self, partition: u32, taken: Taken) {
+        let (claiming, parked) = taken.finish();
         for &(at, key) in claiming.sweep().iter().take(SWEEP) {
             self.sweep(partition, at, key);
         }
@@ -57,7 +45,7 @@ impl<J: Journal> Member<J> {
         self.out.run(partition, async move { Done::Swept(at, swept.await) });
     }
 
-    fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
+    fn claim(&mut self, partition: u32, mut claiming: Claiming<Lane>, parked: Shelf<Place, Rest>) {
         if let Some(offsets) = claiming.claim() {
             let claimed = self.commit(partition, offsets);
             self.out.run(partition, async move { Done::Claimed(claimed.await) });
@@ -65,7 +53,7 @@ impl<J: Journal> Member<J> {
         self.slots.insert(partition, Slot::Claiming(Box::new(claiming), parked));
     }
 
-    fn claimed(&mut self, partition: u32, claiming: Claiming<Lane>, parked: HashMap<Place, Rest>) {
+    fn claimed(&mut self, partition: u32, claiming: Claiming<Lane>, parked: Shelf<Place, Rest>) {
         let mut effects = Vec::new();
         let owned = claiming.acknowledged(&mut effects);
         let (epoch, count) = (owned.claim().epoch, owned.parked_count());
@@ -119,7 +107,7 @@ impl<J: Journal> Member<J> {
         if let Some(Slot::Working(working)) = self.slots.remove(&partition) {
             working.forget(&mut self.out);
         }
-        self.out.timers.retain(|timer| timer.1 != partition);
+        self.out.timers.forget(partition);
         self.gauge();
         self.listening();
         self.tail.release(&[partition]);

@@ -53,10 +53,18 @@ impl Working {
         Progress::add(&out.shared.progress.in_flight, 1);
         self.started.insert(start.place, Instant::now());
         let payload = self.payloads.remove(&start.place);
+        let parked_bytes = self.parked.get(start.place).map_or(0, |rest| rest.bytes);
         let (shared, epoch) = (Arc::clone(&out.shared), self.partition.claim().epoch);
-        let topic = out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default();
+        let topic = shared.topics.name(start.place.source);
         let current = Arc::clone(&out.current);
-        let attempt = task::attempt(shared, current, (self.number, epoch), (start, topic), payload, permit);
+        let attempt = task::attempt(
+            shared,
+            current,
+            (self.number, epoch),
+            (start, topic),
+            (payload, parked_bytes),
+            permit,
+        );
         out.run(self.number, attempt.map(|attempted| Done::Attempted(Box::new(attempted))));
         Ok(())
     }
@@ -110,14 +118,14 @@ impl Working {
         let (place, progress) = (start.place, Arc::clone(&out.shared.progress));
         let verdict = match outcome {
             Outcome::Delivered => {
-                out.held -= payload.held;
+                out.held -= payload.held.bytes;
                 Progress::add(&progress.delivered, 1);
                 progress.last_delivery.store(now(), Relaxed);
                 self.finished(place, out);
                 Verdict::Delivered
             }
             Outcome::Discard(why) => {
-                out.held -= payload.held;
+                out.held -= payload.held.bytes;
                 progress.discard(why);
                 self.finished(place, out);
                 Verdict::Discarded
@@ -138,8 +146,8 @@ impl Working {
                 again
             }
             Outcome::Dead(reason) => {
-                out.held -= payload.held;
-                self.letters.insert(place, self.letter(start, payload, reason, out));
+                let held = std::mem::take(&mut payload.held);
+                self.letters.insert(place, (self.letter(start, payload, reason, out), held));
                 Verdict::Dead
             }
         };
@@ -150,8 +158,8 @@ impl Working {
 
     /// Nothing of a delivery is parked any more.
     pub(in crate::worker) fn finished<J: Journal>(&mut self, place: Place, out: &mut Out<J>) {
-        if let Some(rest) = self.parked.remove(&place) {
-            out.parked = (out.parked.0 - 1, out.parked.1 - rest.bytes);
+        if let Some(rest) = self.parked.remove(place) {
+            out.parked = (out.parked.0 - 1, out.parked.1 - u64::from(rest.bytes));
         }
     }
 
@@ -163,7 +171,7 @@ impl Working {
         let tried = payload.causes.len() - usize::from(reason.is_poison());
         Progress::add(&shared.progress.poisoned, u64::from(reason.is_poison()));
         let letter = DeadLetter {
-            topic: out.topics.get(usize::from(start.place.source)).cloned().unwrap_or_default(),
+            topic: shared.topics.name(start.place.source).as_ref().to_owned(),
             partition: self.number,
             offset: start.place.offset,
             processor_uid: shared.joined.uid.clone(),

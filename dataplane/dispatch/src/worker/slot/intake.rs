@@ -16,11 +16,6 @@ use crate::{
     wanted::{self, Intake},
 };
 
-/// How many bytes of events a Processor holds in memory before it stops reading: enough for the default of attempts under
-/// way at the default size of events. A partition of which nothing waits in memory may read on all the same: what stands
-/// in one must not stop another.
-const MOST_HELD: usize = 64 << 20;
-
 /// How many records are held against an expression at once: each may take milliseconds, and others want to run as well.
 const EXPRESSIONS: usize = 16;
 
@@ -84,13 +79,16 @@ impl Working {
     pub(in crate::worker) fn door<J: Journal>(&self, out: &Out<J>) -> Door {
         let Some(next) = self.backlog.front().filter(|_| self.has_room(out)) else { return Door::Closed };
         let Read::Record(_, _, Some(lane)) = next else { return Door::Open };
-        let Some(head) = self.partition.head_of_full(lane).filter(|_| !self.partition.is_replaying()) else {
+        let Some(head) = self.partition.head_of_full(*lane).filter(|_| !self.partition.is_replaying()) else {
             return Door::Open;
         };
         let started = self.started.get(&head).filter(|_| self.parking < MOST_PARKING);
         started.map_or(Door::Closed, |started| Door::Until(*started + out.patience()))
     }
 
+    /// When a worker's share of memory is taken it stops, but a partition of which nothing is in memory may read on all the
+    /// same: what stands in one must not stop another.
+    ///
     /// While the target is in trouble, no more is taken in than it takes to have something to try it with that was never
     /// tried. Neither that nor what is parked bounds what a predecessor took in already: some of it may wait for replay to
     /// pass.
@@ -98,7 +96,7 @@ impl Working {
         let replaying = self.partition.is_replaying();
         let needed = !out.gate.open || replaying || !self.partition.has_fresh();
         let room = replaying || !out.is_full();
-        let memory = out.held < MOST_HELD || self.payloads.is_empty();
+        let memory = out.held < out.shared.share.events() || self.partition.unresolved() == 0;
         needed && room && memory && self.partition.has_room() && !out.is_halted()
     }
 
@@ -114,8 +112,7 @@ impl Working {
             self.partition.skipped(place, effects);
             return;
         }
-        let inbox =
-            out.topics.get(usize::from(source)).is_some_and(|topic| *topic == shared.joined.inbox_topic);
+        let inbox = *shared.topics.name(source) == *shared.joined.inbox_topic;
         let intake = match inbox {
             true if is_anothers(&stored.record, out) => Intake::Unwanted(Discard::Predecessor),
             true => Intake::Now,
@@ -144,7 +141,7 @@ impl Working {
             self.instants.insert(place, not_before);
         }
         let payload = Payload::read(stored.record);
-        out.held += payload.held;
+        out.held += payload.held.bytes;
         self.payloads.insert(place, payload);
     }
 }

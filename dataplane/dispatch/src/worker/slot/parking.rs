@@ -49,15 +49,16 @@ impl Working {
     fn park<J: Journal>(&mut self, place: Place, key: StateKey, kind: Kind, attempts: u32, out: &mut Out<J>) {
         let shared = Arc::clone(&out.shared);
         let payload = self.payloads.remove(&place).expect("what is parked was read or attempted just before");
-        out.held -= payload.held;
+        // Until it is durable it stays in memory.
+        let held = payload.held;
         let (not_before, bytes) =
-            (self.instants.remove(&place).unwrap_or_default(), payload.record.size() as u64);
-        out.parked = (out.parked.0 + 1, out.parked.1 + bytes);
+            (self.instants.remove(&place).unwrap_or_default(), payload.record.size() as u32);
+        out.parked = (out.parked.0 + 1, out.parked.1 + u64::from(bytes));
         self.finished(place, out);
         self.parked.insert(place, Rest { not_before, kind, bytes });
         let parked = Parked {
             kind,
-            topic: out.topics.get(usize::from(place.source)).cloned().unwrap_or_default(),
+            topic: shared.topics.name(place.source).as_ref().to_owned(),
             offset: place.offset,
             attempts,
             first_attempt: payload.first_attempt,
@@ -70,7 +71,7 @@ impl Working {
         self.parking += 1;
         let key = parked::encode_key(&shared.joined.uid, key);
         let parking = task::park(shared, self.number, parked, key);
-        out.run(self.number, async move { Done::Parked(place, parking.await) });
+        out.run(self.number, async move { Done::Parked(place, held, parking.await) });
     }
 
     /// A parked delivery is durable.
@@ -81,30 +82,31 @@ impl Working {
 
     fn bury<J: Journal>(&mut self, place: Place, out: &Out<J>) {
         let shared = Arc::clone(&out.shared);
-        let record = self.letters.remove(&place).expect("only the end of an attempt makes a dead letter");
+        let (record, held) =
+            self.letters.remove(&place).expect("only the end of an attempt makes a dead letter");
         out.run(self.number, async move {
             task::bury(&shared, record).await;
             Progress::add(&shared.progress.dead_lettered, 1);
-            Done::Buried(place)
+            Done::Buried(place, held)
         });
     }
 
     /// Sets the timer of a parked delivery, unless it waits for its Processor to be resumed. The wall clock may have
     /// jumped since its instant was noted, so no retry rests longer than the longest wait of its policy.
     fn rest<J: Journal>(&mut self, place: Place, out: &mut Out<J>) {
-        let Some(rest) = self.parked.get(&place).filter(|rest| rest.not_before != HELD) else { return };
+        let Some(rest) = self.parked.get(place).filter(|rest| rest.not_before != HELD) else { return };
         let most = match rest.kind {
             Kind::Delay => NAP,
             Kind::Retry | Kind::Behind => longest_wait(&out.current.policy().retry),
         };
         let wait = rest.not_before.saturating_sub(now()).max(0);
         let wait = Duration::from_millis(wait as u64).min(most);
-        out.timers.insert((Instant::now() + wait, self.number, place));
+        out.timers.set(Instant::now() + wait, self.number, place);
     }
 
     /// The timer of a parked delivery has run out.
     pub(in crate::worker) fn due<J: Journal>(&mut self, place: Place, out: &mut Out<J>) {
-        match self.parked.get(&place) {
+        match self.parked.get(place) {
             Some(Rest { kind: Kind::Delay, not_before, .. }) if *not_before > now() => self.rest(place, out),
             _ => self.partition.due(place),
         }
@@ -117,7 +119,7 @@ impl Working {
         }
         for (place, rest) in self.parked.iter_mut().filter(|(_, rest)| rest.not_before == HELD) {
             rest.not_before = 0;
-            self.partition.due(*place);
+            self.partition.due(place);
         }
     }
 }
