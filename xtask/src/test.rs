@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use self::tally::Tally;
-use crate::{cargo, fuzz, tidy};
+use crate::{cargo, tidy};
 
 /// Runs every step.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -42,9 +42,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     step("build", || succeed(cargo::command(root, &["build", "--release", "--workspace", "--all-targets"])))?;
     step("clippy", || succeed(clippy(root)))?;
     let tests = step("tests", || run_tests(root, &mut tally));
-    let outcome = tests
-        .and_then(|()| step("fuzz", || fuzz::shortly(root)))
-        .and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
+    let outcome =
+        tests.and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
 
     println!("\nall in all {}\n{tally}", seconds(started));
     outcome

@@ -42,7 +42,10 @@ impl Context {
 
     /// The same place, with what a `tracestate` says besides.
     pub fn with_state(&self, tracestate: &str) -> Result<Self, Malformed> {
-        let named = |member: &str| member.trim().is_empty() || member.find('=').is_some_and(|at| at > 0);
+        let named = |member: &str| {
+            let member = member.trim();
+            member.is_empty() || member.find('=').is_some_and(|at| at > 0)
+        };
         // The parser lets a member without a name pass and cuts a long list, which makes another one of it.
         let printable = tracestate.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
         let sound = printable && tracestate.split(',').all(named) && tracestate.split(',').count() <= MEMBERS;
@@ -150,7 +153,9 @@ mod tests {
         assert_eq!(state(""), Ok(String::new()));
         let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
         assert!(state(&many(32)).is_ok());
-        for bad in ["=", "novalue", "UPPER=1", &many(33), &format!("a={}", "x".repeat(600)), "a=b\u{7f}"] {
+        for bad in
+            ["=", " =e\tf", "novalue", "UPPER=1", &many(33), &format!("a={}", "x".repeat(600)), "a=b\u{7f}"]
+        {
             assert_eq!(state(bad), Err(Malformed), "{bad:?}");
         }
     }
