@@ -23,6 +23,9 @@ pub(crate) trait Site {
     async fn clean(&self);
 }
 
+/// How long a case may take: a minute says that it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 const MIB: usize = 1 << 20;
 
 fn settings(partitions: u32) -> TopicSettings {
