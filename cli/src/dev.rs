@@ -24,7 +24,7 @@ use evhub_journal::embedded::{self, Embedded, OpenError};
 use evhub_lifecycle::Drain;
 use evhub_routing::Snapshot;
 use evhub_telemetry::Export;
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, time::sleep};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task, time::sleep};
 use tracing::{error, info, warn};
 
 use self::parts::Parts;
@@ -88,6 +88,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let (trigger, drain) = evhub_lifecycle::channel();
     let signals = tokio::spawn(evhub_lifecycle::signals(trigger.clone()));
     let files = evhub_lifecycle::allow_open_files();
+    // The manifests are read when the log is open, and need them then.
+    task::spawn_blocking(evhub_crds::schema::prepare);
     let data = Data::of(&args)?;
     let budget = Budget::of_this_process();
     let journal = open(&args, data.path(), &budget)?;

@@ -52,6 +52,11 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, spec: Option<&Value>) -> Result<T
     serde_json::from_value(without_nulls(spec)).map_err(|error| vec![invalid("spec", error.to_string())])
 }
 
+/// Makes the schemas now, which takes some milliseconds: who starts has something else to do meanwhile.
+pub fn prepare() {
+    of(Kind::Producer);
+}
+
 fn of(kind: Kind) -> &'static Value {
     static SCHEMAS: LazyLock<[Value; 2]> = LazyLock::new(|| {
         Kind::ALL.map(|kind| {

@@ -74,7 +74,7 @@ pub fn router<J: Journal>(hub: Hub<J>) -> Router {
         .route("/namespaces/{namespace}/processors/{name}/replays", post(replay::replay::<J>))
         .route("/namespaces/{namespace}/processors/{name}/resume", post(resume::resume::<J>))
         .with_state(api)
-        .merge(ingest::routes().with_state(hub))
+        .merge(ingest::routes().with_state(Arc::new(hub)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
 }

@@ -124,10 +124,15 @@ fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_r
 // === impl Ending ===
 
 impl Ending {
-    fn of<T>(request: &tonic::Request<T>) -> Drain {
-        let found = request.extensions().get::<Self>().map(|Self(drain)| drain.clone());
-        // Every call of ours has one; a call without would never have to end.
-        found.unwrap_or_else(|| evhub_lifecycle::channel().1)
+    /// Of a call; one that came by no connection never has to end.
+    fn of<T>(request: &tonic::Request<T>) -> impl Future<Output = ()> + Send + use<T> {
+        let found = request.extensions().get::<Self>().map(|Self(drain)| drain.begun());
+        async move {
+            match found {
+                Some(begun) => begun.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

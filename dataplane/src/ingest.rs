@@ -24,7 +24,7 @@ use evhub_journal::{Journal, Position};
 use evhub_routing::{Name, Producer};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub(crate) use self::door::Charge;
 pub use self::{
@@ -48,7 +48,8 @@ const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 #[derive(Debug, Serialize)]
 struct Receipt {
     id: String,
-    producer: String,
+    #[serde(serialize_with = "name_of")]
+    producer: Arc<Producer>,
     partition: u32,
     offset: u64,
 }
@@ -66,11 +67,11 @@ pub fn router<J: Journal>(hub: Hub<J>) -> Router {
     routes()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
-        .with_state(hub)
+        .with_state(Arc::new(hub))
 }
 
-/// The publishing paths, to be served beside others.
-pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
+/// The publishing paths, to be served beside others. Each request gets a copy of the state, and a hub has many parts.
+pub(crate) fn routes<J: Journal>() -> Router<Arc<Hub<J>>> {
     Router::new()
         .route("/namespaces/{namespace}/producers/{name}", post(sink).options(options))
         .route("/namespaces/{namespace}/producers/{name}/events", post(receipt).options(options))
@@ -78,7 +79,7 @@ pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
 }
 
 async fn sink<J: Journal>(
-    State(hub): State<Hub<J>>,
+    State(hub): State<Arc<Hub<J>>>,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -91,7 +92,7 @@ async fn sink<J: Journal>(
 }
 
 async fn receipt<J: Journal>(
-    State(hub): State<Hub<J>>,
+    State(hub): State<Arc<Hub<J>>>,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -100,7 +101,10 @@ async fn receipt<J: Journal>(
 }
 
 /// The handshake of the CloudEvents web hook: anybody who may publish may publish as fast as they like.
-async fn options<J: Journal>(State(hub): State<Hub<J>>, Named(name): Named) -> Result<Response, Problem> {
+async fn options<J: Journal>(
+    State(hub): State<Arc<Hub<J>>>,
+    Named(name): Named,
+) -> Result<Response, Problem> {
     find(&hub, &name)?;
     let any = HeaderValue::from_static("*");
     let headers = [
@@ -186,11 +190,15 @@ fn refusal(results: Vec<Result<Position, Problem>>) -> Problem {
     Problem::new(reason::BATCH_MIXED, detail).unknown().retry_after(1)
 }
 
+fn name_of<S: Serializer>(producer: &Arc<Producer>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&producer.name)
+}
+
 // === impl Receipt ===
 
 impl Receipt {
-    fn new(event: &Event, producer: &Producer, Position { partition, offset }: Position) -> Self {
-        Self { id: event.id.clone(), producer: producer.name.to_string(), partition, offset }
+    fn new(event: &Event, producer: &Arc<Producer>, Position { partition, offset }: Position) -> Self {
+        Self { id: event.id.clone(), producer: Arc::clone(producer), partition, offset }
     }
 
     fn headers(&self) -> HeaderMap {

@@ -54,6 +54,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn install(root: &Path) -> Result<()> {
     tools::package("strace", "strace", "-V")?;
     tools::package("g++", "c++", "--version")?;
+    tools::package("valgrind", "valgrind", "--version")?;
     tools::toolchain(root)?;
     tools::python(root)
 }

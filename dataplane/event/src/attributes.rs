@@ -23,13 +23,17 @@ pub const MAX_NAME: usize = 64;
 /// Heads the names of the controls that a publisher can set on an event.
 pub const RESERVED_PREFIX: &str = "evhub";
 
-/// The attributes that the specification itself defines.
-const CORE: [&str; 8] =
-    ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"];
-
 /// Whether an extension may be called so.
 pub(crate) fn is_extension_name(name: &str) -> bool {
-    check_name(name).is_ok() && !CORE.contains(&name)
+    is_name(name) && !is_core(name)
+}
+
+/// Whether this is one of the attributes that the specification itself defines.
+fn is_core(name: &str) -> bool {
+    matches!(
+        name,
+        "specversion" | "id" | "source" | "type" | "subject" | "time" | "datacontenttype" | "dataschema"
+    )
 }
 
 /// Whether an event would still be valid with this extension besides.
@@ -37,8 +41,20 @@ pub(crate) fn may_extend(event: &Event, name: &str, value: &str) -> bool {
     1 + event.attributes().count() < MAX_ATTRIBUTES && check_filled(name, value).is_ok()
 }
 
+/// Whether [`check_name`] finds nothing.
+fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes.len() <= MAX_NAME
+        && bytes.first().is_some_and(u8::is_ascii_lowercase)
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && name != "data"
+}
+
 /// Holds a name against the specification's rules, and against ours for length.
 pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
+    if is_name(name) {
+        return Ok(());
+    }
     let problem = if name.is_empty() {
         "is empty"
     } else if name.len() > MAX_NAME {
@@ -47,10 +63,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
         "is the event's data, which no attribute may be called"
     } else if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
         "may contain only the letters a to z and the digits 0 to 9"
-    } else if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        "must begin with a letter"
     } else {
-        return Ok(());
+        "must begin with a letter"
     };
     let detail = format!("the attribute name {} {problem}", quote(name));
     Err(Invalid::new(Reason::InvalidAttributeName, name.escape_debug().to_string(), detail))
@@ -78,7 +92,7 @@ fn check_extensions(event: &Event) -> Result<(), Invalid> {
     }
     for (index, (name, value)) in event.extensions.iter().enumerate() {
         check_name(name)?;
-        if CORE.contains(&name.as_str()) || event.extensions[..index].iter().any(|(other, _)| other == name) {
+        if is_core(name) || event.extensions[..index].iter().any(|(other, _)| other == name) {
             return Err(duplicate(name));
         }
         let check = if name == "partitionkey" { check_filled } else { check_text };

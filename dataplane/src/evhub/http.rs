@@ -1,5 +1,7 @@
 //! EvHub's HTTP form: JSON whatever the content type says, and always 200.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -25,7 +27,7 @@ use crate::{
 const BOUND: Bound = Bound { bytes: 6 << 20, reason: reason::EVENT_TOO_LARGE };
 
 /// The four paths, to be served beside others.
-pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
+pub(crate) fn routes<J: Journal>() -> Router<Arc<Hub<J>>> {
     Router::new()
         .route("/v1/report", post(post_report))
         .route("/v1/prepare", post(post_prepare))
@@ -33,7 +35,7 @@ pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
         .route("/v1/rollback", post(post_rollback))
 }
 
-async fn post_report<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+async fn post_report<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
     let asked = Asked::of(&hub, request.headers());
     let (body, charge) = match read(&hub, request).await {
         Ok(read) => read,
@@ -45,15 +47,15 @@ async fn post_report<J: Journal>(State(hub): State<Hub<J>>, request: Request) ->
     }
 }
 
-async fn post_prepare<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+async fn post_prepare<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
     told(&hub, request, |body| json::prepare(body).map(|()| prepare().ret)).await
 }
 
-async fn post_commit<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+async fn post_commit<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
     told(&hub, request, |body| json::commit(body).map(|request| commit(&request).ret)).await
 }
 
-async fn post_rollback<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+async fn post_rollback<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
     told(&hub, request, |body| json::rollback(body).map(|request| rollback(&request).ret)).await
 }
 

@@ -23,7 +23,12 @@ use super::{
 };
 use crate::{
     Hub,
-    ingest::{self, Charge, append::append_all, take, trace::Asked},
+    ingest::{
+        self, Charge,
+        append::{append, append_all},
+        take,
+        trace::Asked,
+    },
     problem::{self, Problem, reason},
 };
 
@@ -73,9 +78,10 @@ impl<J: Journal> Service<J> {
         let taken = taken(&self.hub, &request);
         let end = Box::pin(end(&request));
         let asked = Asked::of(&self.hub, request.metadata().as_ref());
-        let hub = self.hub.clone();
+        // Shared: each request of the stream takes it along, and a hub has many parts.
+        let hub = Arc::new(self.hub.clone());
         let answers = requests(request.into_inner(), end).map(move |message| {
-            let (hub, charge, asked) = (hub.clone(), taken.take(), asked.again(&hub));
+            let (hub, charge, asked) = (Arc::clone(&hub), taken.take(), asked.again(&hub));
             async move {
                 match message {
                     Ok(message) => Ok(answer(&hub, message, charge, &asked).await),
@@ -119,7 +125,7 @@ fn end<T>(request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> 
             }
         };
         let problem = tokio::select! {
-            () = ending.begun() => {
+            () = ending => {
                 let detail = "the connection ends; what was not answered was not read, so send it on a new one";
                 Problem::new(reason::DRAINING, detail).retry_after(1)
             }
@@ -246,7 +252,10 @@ impl Batch {
         charge: Charge,
         asked: &Asked,
     ) -> Vec<Result<Position, Problem>> {
-        append_all(hub, &self.producer, Arc::clone(&self.events), charge, asked).await
+        match &*self.events {
+            [event] => vec![append(hub, &self.producer, event, charge, asked).await],
+            _ => append_all(hub, &self.producer, Arc::clone(&self.events), charge, asked).await,
+        }
     }
 
     fn outcomes(&self, results: Vec<Result<Position, Problem>>) -> Vec<Outcome> {

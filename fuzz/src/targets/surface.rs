@@ -43,8 +43,8 @@ impl Surface {
     pub(super) fn send(&self, router: &Router, request: Request<Body>) -> Answer {
         let (response, refusal) = self.runtime.block_on(async {
             let Ok(response) = router.clone().call(request).await;
-            let (response, refusal) = problem::finish(response, "id");
-            (read(response).await, refusal)
+            let (response, told) = problem::finish(response, || "id".to_owned());
+            (read(response).await, told.map(|(refusal, _)| refusal))
         });
         if let Some(refusal) = refusal {
             let document: serde_json::Value =
