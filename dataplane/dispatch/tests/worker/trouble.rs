@@ -24,6 +24,20 @@ fn down() -> Reply {
     Reply::Raw(b"HTTP/1.1 503 x\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n".to_vec())
 }
 
+/// A worker whose target is down, with a breaker that 25 events of as many keys have opened. They rest for an hour.
+async fn with_resting_heads() -> (Arc<AtomicBool>, Target, World, Running) {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let target = Target::new(move |_| if is_up.load(Relaxed) { Reply::Status(200) } else { down() }).await;
+    let world = World::new(&target.url, 1).await;
+    for n in 0..25 {
+        world.publish_at(&format!("head{n}"), Some(&format!("k{n}")), 0).await;
+    }
+    let running = world.start();
+    until_open(&running).await;
+    (up, target, world, running)
+}
+
 async fn until_open(running: &Running) {
     until("the breaker opens", || running.progress.breaker_open.load(Relaxed)).await;
 }
@@ -51,15 +65,7 @@ async fn events_that_always_fail_do_not_keep_the_breaker_open() {
 /// What waits behind one that rests is not all that there is to try a target with.
 #[tokio::test]
 async fn a_target_is_tried_again_though_everything_at_hand_rests() {
-    let up = Arc::new(AtomicBool::new(false));
-    let is_up = Arc::clone(&up);
-    let target = Target::new(move |_| if is_up.load(Relaxed) { Reply::Status(200) } else { down() }).await;
-    let world = World::new(&target.url, 1).await;
-    for n in 0..25 {
-        world.publish_at(&format!("head{n}"), Some(&format!("k{n}")), 0).await;
-    }
-    let running = world.start();
-    until_open(&running).await;
+    let (up, target, world, running) = with_resting_heads().await;
     for n in 0..25 {
         world.publish_at(&format!("behind{n}"), Some(&format!("k{n}")), 0).await;
     }
@@ -74,15 +80,7 @@ async fn a_target_is_tried_again_though_everything_at_hand_rests() {
 /// The same where what rests fills all the room that its partition has.
 #[tokio::test]
 async fn a_target_is_tried_again_though_what_rests_fills_its_partition() {
-    let up = Arc::new(AtomicBool::new(false));
-    let is_up = Arc::clone(&up);
-    let target = Target::new(move |_| if is_up.load(Relaxed) { Reply::Status(200) } else { down() }).await;
-    let world = World::new(&target.url, 1).await;
-    for n in 0..25 {
-        world.publish_at(&format!("head{n}"), Some(&format!("k{n}")), 0).await;
-    }
-    let running = world.start();
-    until_open(&running).await;
+    let (up, _target, world, running) = with_resting_heads().await;
     for n in 0..25 {
         world.publish_many(&format!("behind{n}-"), 24, Some(&format!("k{n}")), 0).await;
     }

@@ -82,9 +82,8 @@ fn copied(log: &Embedded, old: &Segment) -> Arc<Segment> {
     Arc::new(new)
 }
 
-/// The files were opened again while the cleaner wrote: what it wrote is gone, so it must not take the place of anything.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_swap_that_a_reopen_overtook_changes_nothing() {
+/// A log with one sealed segment, and what the cleaner has made of that.
+async fn rewritten() -> (tempfile::TempDir, Embedded, Arc<Segment>, Arc<Segment>) {
     let dir = tempfile::tempdir().unwrap();
     let log = Embedded::open(Options::new(dir.path())).unwrap();
     log.ensure("t", settings()).await.unwrap();
@@ -92,6 +91,13 @@ async fn a_swap_that_a_reopen_overtook_changes_nothing() {
     tidy(&log, request::Tidy::Roll).await.unwrap();
     let old = sealed(&log).remove(0);
     let new = copied(&log, &old);
+    (dir, log, old, new)
+}
+
+/// The files were opened again while the cleaner wrote: what it wrote is gone, so it must not take the place of anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_that_a_reopen_overtook_changes_nothing() {
+    let (dir, log, old, new) = rewritten().await;
     reopened(&log).await;
     let swapped = tidy(&log, request::Tidy::Swap { old: vec![old], new: Some(new) }).await;
     assert!(matches!(swapped, Err(Error::Unavailable(_))), "{swapped:?}");
@@ -103,13 +109,7 @@ async fn a_swap_that_a_reopen_overtook_changes_nothing() {
 /// Segments that another swap has replaced already, or that were never there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swap_of_what_is_not_there_any_more_is_refused_and_leaves_no_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = Embedded::open(Options::new(dir.path())).unwrap();
-    log.ensure("t", settings()).await.unwrap();
-    append(&log, "sealed").await.unwrap();
-    tidy(&log, request::Tidy::Roll).await.unwrap();
-    let old = sealed(&log).remove(0);
-    let new = copied(&log, &old);
+    let (_dir, log, old, new) = rewritten().await;
     tidy(&log, request::Tidy::Swap { old: vec![Arc::clone(&old)], new: Some(Arc::clone(&new)) })
         .await
         .unwrap();
