@@ -4,9 +4,11 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "evhub/ingest/v1/ingest.proto",
     "evhub/dispatch/v1/dispatch.proto",
+    "evhub/control/v1/control.proto",
+    "evhub/ledger/v1/ledger.proto",
     "io/cloudevents/v1/cloudevents.proto",
     "grpc/health/v1/health.proto",
     "producer/producer.proto",
@@ -23,6 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .bytes(".")
         .btree_map(".")
+        // Pure crates use these as well, and need nothing of the rest.
+        .extern_path(".evhub.control.v1", "::evhub_messages")
         .include_file("all.rs")
         .compile_fds(descriptors)?;
     Ok(())

@@ -90,9 +90,14 @@ pub fn producer(partitions: u32) -> String {
 
 /// A Processor of all its events, from the first one on.
 pub fn processor(url: &str, max_in_flight: u32) -> String {
+    processor_by("CloudEvents", url, max_in_flight)
+}
+
+/// The same, speaking another protocol to its target.
+pub fn processor_by(protocol: &str, url: &str, max_in_flight: u32) -> String {
     format!(
         "apiVersion: evhub.dev/v1alpha1\nkind: Processor\nmetadata: {{name: billing, namespace: shop}}\nspec:\n  \
-         producers: [{{name: orders}}]\n  startFrom: Earliest\n  target: {{url: \"{url}\"}}\n  delivery: {{order: Key, \
+         producers: [{{name: orders}}]\n  startFrom: Earliest\n  target: {{url: \"{url}\", protocol: {protocol}}}\n  delivery: {{order: Key, \
          maxInFlight: {max_in_flight}}}\n"
     )
 }

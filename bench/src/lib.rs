@@ -5,6 +5,7 @@
 //! - [`hub`]: the real binary as such a process
 //! - [`wire`]: a client that costs as little as it can
 //! - [`rounds`]: taking turns, and what several rounds come to
+//! - [`steps`]: what happens for each event, to be counted
 //! - [`peer`]: NATS `JetStream`, and how to have it
 
 pub mod child;
@@ -12,4 +13,5 @@ pub mod hub;
 pub mod machine;
 pub mod peer;
 pub mod rounds;
+pub mod steps;
 pub mod wire;

@@ -1,10 +1,14 @@
 //! `evhub check`: the verdicts on manifests, without a hub. Reads files and writes to standard output.
 
 mod matches;
+mod upcoming;
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use evhub_compile::{Apps, Compiled, Egress, Services, Settings, Verdict, World, compile};
+use evhub_compile::{
+    Apps, Compiled, Egress, Grant, Log, Secrets, Services, Settings, Verdict, World, compile,
+};
+use evhub_crds::Instant;
 
 use crate::{
     exit::{Configuration, Exit, Usage},
@@ -20,7 +24,8 @@ use crate::{
 #[command(after_help = "Examples:
   evhub check examples/quickstart
   evhub check orders.yaml billing.yaml -o json
-  evhub check examples/quickstart --event order.json")]
+  evhub check examples/quickstart --event order.json
+  evhub check orders.yaml --now 2026-12-31T23:00:00Z")]
 pub(crate) struct Args {
     /// Manifests, or directories of them
     #[arg(value_name = "FILE")]
@@ -29,13 +34,16 @@ pub(crate) struct Args {
     /// goes to standard error
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
+    /// Say also when the schedules fire next, the first ten times after this instant (RFC 3339), had they been made then
+    #[arg(long, value_name = "INSTANT", conflicts_with = "event")]
+    now: Option<Instant>,
     #[command(flatten)]
     output: output::Options,
 }
 
 /// Checks, and says what came of it.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let Args { files, event, output: output::Options { output } } = args;
+    let Args { files, event, now, output: output::Options { output } } = args;
     if files.is_empty() {
         let hint = "no file to check; name manifests or directories: evhub check examples/quickstart";
         return Err(Usage(hint.to_owned()).into());
@@ -45,10 +53,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let compiled = verdicts(loaded.objects);
-    match event {
-        None => output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?,
-        Some(file) => {
+    let now = now.as_ref().map(Instant::millis);
+    let compiled = verdicts(loaded.objects, now);
+    match (event, now) {
+        (None, None) => {
+            output::value(output, &compiled.verdicts, || table(&compiled.verdicts, Style::stdout()))?;
+        }
+        (None, Some(now)) => {
+            let checked = upcoming::find(&compiled.verdicts, &compiled.snapshot, now);
+            output::value(output, &checked, || {
+                let style = Style::stdout();
+                table(&compiled.verdicts, style) + &upcoming::table(&checked, style)
+            })?;
+        }
+        (Some(file), _) => {
             eprint!("{}", findings(&compiled.verdicts, Style::none()));
             let matches = matches::find(&compiled.snapshot, &matches::read(&file)?);
             output::value(output, &matches, || matches::table(&matches, Style::stdout()))?;
@@ -59,14 +77,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(if sound { Exit::Success } else { Exit::Failed })
 }
 
-/// As `evhub dev` would decide on a first start.
-fn verdicts(mut objects: Vec<evhub_compile::Object>) -> Compiled {
-    identity::fixed(&mut objects);
+/// As `evhub dev` would decide on a first start: at this very moment, or another one.
+fn verdicts(mut objects: Vec<evhub_compile::Object>, now: Option<i64>) -> Compiled {
+    identity::fixed(&mut objects, now.unwrap_or_else(|| jiff::Timestamp::now().as_millisecond()));
     let settings = Settings {
         prefix: "evhub".into(),
         egress: Egress::Loopback,
         apps: Apps::Any,
         services: Services::Assumed,
+        secrets: Secrets::Assumed,
+        // Where a hub will keep its events nobody knows here.
+        log: Log::Kafka(vec![Grant::ANY]),
     };
     compile(&World { settings, objects })
 }
@@ -93,7 +114,8 @@ fn findings(verdicts: &[Verdict], style: Style) -> String {
         for finding in &verdict.findings {
             let field = finding.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
             let line = output::printable(&format!("{field}{}", finding.message));
-            let reason = style.paint(Tone::Bad, &format!("{}/{}", finding.condition, finding.reason));
+            let tone = if finding.stands_in_the_way() { Tone::Bad } else { Tone::Warning };
+            let reason = style.paint(tone, &format!("{}/{}", finding.condition, finding.reason));
             let _ = writeln!(text, "  {reason}  {line}");
         }
     }
@@ -101,7 +123,7 @@ fn findings(verdicts: &[Verdict], style: Style) -> String {
 }
 
 fn summary(verdicts: &[Verdict]) -> String {
-    let wrong = verdicts.iter().filter(|verdict| !verdict.findings.is_empty()).count();
+    let wrong = verdicts.iter().filter(|verdict| verdict.obstacle().is_some()).count();
     match wrong {
         0 => format!("\n{} checked, nothing to mend. Next: evhub dev DIR\n", verdicts.len()),
         _ => format!(
@@ -146,10 +168,14 @@ metadata: { name: billing, namespace: shop }
 spec: { producers: [{ name: orders }], target: { url: 'http://127.0.0.1/' } }
 ";
 
-    fn checked(text: &str) -> Compiled {
+    pub(super) fn manifests(text: &str) -> Vec<evhub_compile::Object> {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.yaml"), text).unwrap();
-        let mut compiled = verdicts(manifests::load(&[dir.path().to_owned()]).unwrap().objects);
+        manifests::load(&[dir.path().to_owned()]).unwrap().objects
+    }
+
+    fn checked(text: &str) -> Compiled {
+        let mut compiled = verdicts(manifests(text), None);
         for origin in compiled.verdicts.iter_mut().filter_map(|verdict| verdict.origin.as_mut()) {
             origin.file = "a.yaml".into();
         }

@@ -1,8 +1,9 @@
 //! Talking to a hub over HTTP, and turning whatever goes wrong into something a person can act on.
 
+pub(crate) mod forward;
 mod problem;
 
-use std::{error::Error as StdError, str::FromStr, time::Duration};
+use std::{error::Error as StdError, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -15,7 +16,9 @@ use hyper_util::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
+use self::forward::Forward;
 pub(crate) use self::problem::{Outcome, Problem};
 use crate::exit::Usage;
 
@@ -39,10 +42,13 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which hub")]
 pub(crate) struct Options {
-    /// The hub's api listener
+    /// The hub's api listener [default: <http://127.0.0.1:8083>; as `kubectl evhub` a port that is forwarded to a dataplane]
     // Read as a URL by whoever asks the hub: what the environment says must not keep other verbs from their work.
-    #[arg(long, global = true, env = "EVHUB_SERVER", value_name = "URL", default_value = SERVER)]
-    server: String,
+    #[arg(long, global = true, env = "EVHUB_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// As `kubectl evhub`: the namespace that evhub is installed in [default: the only one]
+    #[arg(long, global = true, value_parser = crate::name::label, value_name = "NAMESPACE")]
+    installation: Option<String>,
     /// The namespace of names given without one
     #[arg(short, long, global = true, value_parser = crate::name::label, default_value = "default")]
     pub(crate) namespace: String,
@@ -65,6 +71,8 @@ pub(crate) struct NotAServer;
 pub(crate) struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     server: Server,
+    /// What leads there, if somebody must.
+    _way: Option<Arc<Forward>>,
 }
 
 /// What came of a request that did not succeed.
@@ -91,8 +99,8 @@ pub(crate) struct Cause(String);
 
 /// One page of a list.
 #[derive(Debug, Deserialize)]
-struct Page<T> {
-    items: Vec<T>,
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
     next: Option<String>,
 }
 
@@ -108,12 +116,27 @@ pub(crate) fn path(namespace: &str, segments: &[&str]) -> String {
 
 impl Options {
     /// A client of the hub that is meant. A variable that is set to nothing counts as not set.
-    pub(crate) fn client(&self) -> Result<Client, Usage> {
-        let text = if self.server.is_empty() { SERVER } else { &self.server };
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        if self.named().is_none() && forward::is_plugin() {
+            let way = Forward::begin(self.installation.as_deref())
+                .await
+                .context("could not reach a hub in the cluster")?;
+            let server = Server(format!("http://{}", way.address));
+            return Ok(Client { _way: Some(Arc::new(way)), ..Client::new(&server) });
+        }
+        Ok(Client::new(&self.server()?))
+    }
+
+    fn named(&self) -> Option<&str> {
+        self.server.as_deref().filter(|server| !server.is_empty())
+    }
+
+    fn server(&self) -> Result<Server, Usage> {
+        let text = self.named().unwrap_or(SERVER);
         let invalid = |error: NotAServer| {
             Usage(format!("invalid value '{text}' for '--server <URL>' (or EVHUB_SERVER): {error}"))
         };
-        Ok(Client::new(&text.parse().map_err(invalid)?))
+        text.parse().map_err(invalid)
     }
 }
 
@@ -127,7 +150,7 @@ impl Client {
         connector.set_nodelay(true);
         let http =
             legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Self { http, server: server.clone() }
+        Self { http, server: server.clone(), _way: None }
     }
 
     /// Reads one thing.
@@ -136,12 +159,13 @@ impl Client {
         self.decode(&answer)
     }
 
-    /// Reads a whole list, page by page.
+    /// Reads a whole list, page by page; the path may have a query.
     pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Error> {
         let mut items = Vec::new();
+        let and = if path.contains('?') { '&' } else { '?' };
         let mut after = String::new();
         loop {
-            let page: Page<T> = self.get(&format!("{path}?limit={PAGE}{after}")).await?;
+            let page: Page<T> = self.get(&format!("{path}{and}limit={PAGE}{after}")).await?;
             items.extend(page.items);
             match page.next {
                 Some(next) => after = format!("&after={}", utf8_percent_encode(&next, SEGMENT)),
@@ -177,6 +201,19 @@ impl Client {
     /// Tells the hub to do something that needs no more words, and hears only that it was done.
     pub(crate) async fn tell(&self, path: &str) -> Result<(), Error> {
         self.send(ANSWER, Method::POST, path, HeaderMap::new(), Bytes::new()).await.map(drop)
+    }
+
+    /// Wants something to end, and hears only that it was taken.
+    pub(crate) async fn forget(&self, path: &str) -> Result<(), Error> {
+        self.send(ANSWER, Method::DELETE, path, HeaderMap::new(), Bytes::new()).await.map(drop)
+    }
+
+    /// Changes something as a JSON document says.
+    pub(crate) async fn amend<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Error> {
+        let json = header::HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let answer = self.send(ANSWER, Method::PATCH, path, headers, body.to_string().into()).await?;
+        self.decode(&answer)
     }
 
     /// Sends bytes under headers of the caller's and reads the answer.
@@ -336,8 +373,9 @@ mod tests {
     #[test]
     fn nothing_names_the_usual_hub() {
         let named = |server: &str| {
-            let options = Options { server: server.to_owned(), namespace: String::new() };
-            options.client().map(|client| client.server.to_string()).ok()
+            let options =
+                Options { server: Some(server.to_owned()), namespace: String::new(), installation: None };
+            options.server().map(|server| server.to_string()).ok()
         };
         assert_eq!(named("").as_deref(), Some(SERVER));
         assert_eq!(named("http://127.0.0.1:9/").as_deref(), Some("http://127.0.0.1:9"));

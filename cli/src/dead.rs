@@ -1,13 +1,12 @@
 //! `evhub dead`: what could not be delivered, why, and another chance for it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+mod redrive;
 
-use anyhow::{Context as _, ensure};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use clap::{ArgGroup, Subcommand};
+use clap::Subcommand;
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,26 +56,7 @@ enum Verb {
         output: output::Options,
     },
     /// Deliver dead letters again
-    #[command(
-        group = ArgGroup::new("which").required(true).args(["ids", "all"]),
-        after_help = "Examples:\n  evhub dead redrive -n shop billing evhub.shop.orders:0:17\n  \
-            evhub dead redrive -n shop billing --all --dry-run"
-    )]
-    Redrive {
-        /// The Processor: NAME or NAMESPACE/NAME
-        processor: Reference,
-        /// Which ones, as `dead list` names them
-        #[arg(value_name = "ID")]
-        ids: Vec<String>,
-        /// Every one there is now
-        #[arg(long)]
-        all: bool,
-        /// Only say how many there are
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        output: output::Options,
-    },
+    Redrive(redrive::Args),
 }
 
 /// A dead letter as the hub tells it; fields that this version does not know are passed on.
@@ -112,22 +92,6 @@ pub(crate) struct Letter {
     rest: BTreeMap<String, Value>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Replay {
-    from: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ids: Vec<String>,
-    dry_run: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Started {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    matched: u64,
-}
-
 /// Runs the verb.
 pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow::Result<Exit> {
     match args.verb {
@@ -144,20 +108,7 @@ pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow:
                 letters.iter().map(|l| story(l, Style::stdout())).collect()
             })?;
         }
-        Verb::Redrive { processor, ids, dry_run, output, all: _ } => {
-            let processor = processor.within(namespace);
-            let named = ids.iter().collect::<BTreeSet<_>>().len() as u64;
-            let replay = Replay { from: "Dead", ids, dry_run };
-            let started = redrive(client, &processor, &replay)
-                .await
-                .with_context(|| format!("could not redrive dead letters of {processor}"))?;
-            output::value(output.output, &started, || redriven(&processor, &started, dry_run))?;
-            let missing = named.saturating_sub(started.matched);
-            ensure!(
-                missing == 0,
-                "{missing} of the {named} ids name no dead letter; `evhub dead list {processor}` shows which there are"
-            );
-        }
+        Verb::Redrive(args) => return redrive::run(client, namespace, args).await,
     }
     Ok(Exit::Success)
 }
@@ -176,10 +127,6 @@ async fn show(client: &Client, processor: &Name, ids: &[String]) -> anyhow::Resu
         letters.push(letter);
     }
     Ok(letters)
-}
-
-async fn redrive(client: &Client, processor: &Name, replay: &Replay) -> anyhow::Result<Started> {
-    client.order(&path(&processor.namespace, &["processors", &processor.name, "replays"]), replay).await
 }
 
 fn listed(processor: &Name, letters: &[Letter], style: Style) -> String {
@@ -281,15 +228,6 @@ fn flat(item: &Value) -> String {
     }
 }
 
-fn redriven(processor: &Name, started: &Started, dry_run: bool) -> String {
-    let verb = if dry_run { "would be delivered" } else { "will be delivered" };
-    let count = match started.matched {
-        1 => "1 dead letter".to_owned(),
-        n => format!("{n} dead letters"),
-    };
-    format!("{count} of {processor} {verb} again\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,25 +304,5 @@ evhub.shop.orders:3:17  order-4  ada  MAX_ATTEMPTS  3         2026-01-01T00:00:0
         assert_eq!(shown(b""), " \n");
         assert_eq!(shown(b"\xff"), " 1 bytes, no text; in base64: /w==\n");
         assert_eq!(shown(b"\x1b[2J"), " 4 bytes, no text; in base64: G1sySg==\n");
-    }
-
-    #[test]
-    fn all_means_no_ids() {
-        let replay = Replay { from: "Dead", ids: Vec::new(), dry_run: true };
-        assert_eq!(serde_json::to_string(&replay).unwrap(), r#"{"from":"Dead","dryRun":true}"#);
-    }
-
-    #[test]
-    fn a_redrive_says_how_many() {
-        let processor = Name::new("shop", "billing");
-        let started = |matched| Started { id: None, matched };
-        assert_eq!(
-            redriven(&processor, &started(1), false),
-            "1 dead letter of shop/billing will be delivered again\n"
-        );
-        assert_eq!(
-            redriven(&processor, &started(0), true),
-            "0 dead letters of shop/billing would be delivered again\n"
-        );
     }
 }

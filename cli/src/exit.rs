@@ -1,32 +1,15 @@
-//! How a command ends: its exit code, and the one place where errors become text. Writes to standard error.
+//! How a command ends: which error has which exit code, and the one place where errors are printed. Writes to standard error.
 
-use std::{fmt, fmt::Write as _, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
+
+pub(crate) use evhub_lifecycle::exit::{Configuration, Exit};
 
 use crate::{client, output};
-
-/// The exit codes of every verb, as scripts rely on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// All that was asked for is done.
-    Success = 0,
-    /// It was tried, and failed.
-    Failed = 1,
-    /// The command line makes no sense.
-    Usage = 64,
-    /// The hub cannot be reached.
-    Unreachable = 69,
-    /// What was to be run cannot be: files and settings.
-    Configuration = 78,
-}
 
 /// A command line that parses and still makes no sense; exits 64.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
-
-/// Files or settings with which nothing can run, every problem as `path: problem (got …, allowed …)`; exits 78.
-#[derive(Debug)]
-pub(crate) struct Configuration(pub(crate) Vec<String>);
 
 /// Ends a command: prints an error's chain and what to do about it, and picks the code.
 pub(crate) fn conclude(outcome: anyhow::Result<Exit>) -> ExitCode {
@@ -54,7 +37,9 @@ fn code(error: &anyhow::Error) -> Exit {
         Exit::Usage
     } else if find::<Configuration>(error).is_some() {
         Exit::Configuration
-    } else if find::<client::Error>(error).is_some_and(client::Error::is_unreachable) {
+    } else if find::<client::Error>(error).is_some_and(client::Error::is_unreachable)
+        || find::<client::forward::Error>(error).is_some()
+    {
         Exit::Unreachable
     } else {
         Exit::Failed
@@ -63,24 +48,12 @@ fn code(error: &anyhow::Error) -> Exit {
 
 /// From intent to cause, a line each, then the next step.
 fn explain(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        let _ = writeln!(text, "  because: {cause}");
-    }
+    let mut text = evhub_lifecycle::exit::explain(error.as_ref());
     if let Some(hint) = find::<client::Error>(error).and_then(client::Error::hint) {
         let _ = writeln!(text, "help: {hint}");
     }
     text
 }
-
-impl fmt::Display for Configuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration cannot be used")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n    {}", output::printable(problem)))
-    }
-}
-
-impl std::error::Error for Configuration {}
 
 fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref())

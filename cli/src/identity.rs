@@ -6,20 +6,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use evhub_compile::{Kept, Object, Origin, Resource};
+use evhub_compile::{
+    Asked, Kept, Object, Origin, Resource,
+    settle::{Settled, Standing},
+};
 use evhub_crds::Kind;
 use evhub_routing::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::settle::{Settled, Standing};
+use crate::exit::Configuration;
 
 /// The identities in a data folder. Nothing compiled from them may run before [`Identities::save`] has succeeded.
 #[derive(Debug)]
@@ -84,6 +85,16 @@ struct Accepted {
     spec: Option<Value>,
 }
 
+/// Those of a data folder, or what is wrong with `--data`.
+pub(crate) fn of(data: &Path) -> anyhow::Result<Identities> {
+    Identities::open(data).map_err(|error| unusable(&error, ""))
+}
+
+/// What is wrong with `--data`, and what to do about it.
+pub(crate) fn unusable(error: &(dyn std::error::Error + 'static), hint: &str) -> anyhow::Error {
+    Configuration(vec![format!("--data: {}{hint}", evhub_lifecycle::exit::line(error))]).into()
+}
+
 // === impl Identities ===
 
 impl Identities {
@@ -113,7 +124,7 @@ impl Identities {
         &mut self,
         objects: &mut [Object],
         now: i64,
-        made: impl Fn(&(Kind, Name)) -> Option<u32>,
+        made: impl Fn(&Resource) -> Option<u32>,
     ) {
         let mut before = std::mem::take(&mut self.entries);
         let holders = holders(objects, &before);
@@ -123,7 +134,7 @@ impl Identities {
             let holds = holders.get(&key) == Some(&index);
             let known = if holds { before.remove(&key) } else { None };
             let mut entry = known.map_or_else(|| Entry::new(resource, now), |entry| entry.met(resource));
-            entry.kept.partitions = entry.kept.partitions.max(made(&key));
+            entry.kept.partitions = entry.kept.partitions.max(made(resource));
             entry.tell(resource);
             if holds {
                 self.entries.insert(key, entry);
@@ -153,19 +164,21 @@ impl Identities {
         let document = Document { epoch: self.epoch, objects: self.entries.values().cloned().collect() };
         let bytes = serde_json::to_vec_pretty(&document).expect("identities are made of what JSON can say");
         if self.written.as_ref() != Some(&bytes) {
-            replace(&self.path, &bytes).map_err(|source| Error::Io { path: self.path.clone(), source })?;
+            evhub_lifecycle::replace(&self.path, &bytes)
+                .map_err(|source| Error::Io { path: self.path.clone(), source })?;
             self.written = Some(bytes);
         }
         Ok(())
     }
 }
 
-/// Identities for a look at files that nothing will run: made from the names, the same each time.
-pub(crate) fn fixed(objects: &mut [Object]) {
+/// Identities for a look at files that nothing will run: made from the names, the same each time, and created then.
+pub(crate) fn fixed(objects: &mut [Object], created: i64) {
     for object in objects {
         if let Object::Resource(resource) = object {
             let text = format!("{} {}", resource.kind, resource.name);
             resource.uid = Uuid::from_u128(fnv(text.as_bytes())).to_string();
+            resource.created = created;
         }
     }
 }
@@ -200,18 +213,6 @@ fn broken_file(object: &Object) -> Option<&str> {
 
 fn file(resource: &Resource) -> Option<String> {
     resource.origin.as_ref().map(|Origin { file, .. }| file.clone())
-}
-
-/// Whole or not at all, whenever the power fails. For nobody else to read: specs may hold a service's password.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("json.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    // One that an earlier attempt left behind keeps its own mode.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// FNV-1a, which never changes; nothing depends on its being hard to invert.
@@ -265,7 +266,7 @@ impl Entry {
             generation,
             kept: self.kept.clone(),
             origin: self.file.clone().map(|file| Origin { file, line: 1 }),
-            allow_order_break: false,
+            asked: Asked::default(),
             unknown: Vec::new(),
             spec,
         })

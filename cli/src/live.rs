@@ -15,17 +15,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use evhub_compile::{Settings, World, names};
+use evhub_compile::{Resource, Settings, World, names, settle};
 use evhub_crds::Kind;
 use evhub_dataplane::{Unserved, provision};
 use evhub_journal::{Embedded, Journal as _};
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Name, Snapshot};
+use evhub_routing::{Generation, Snapshot};
 use tokio::{sync::watch, time::sleep};
 use tracing::info;
 
 use self::telling::Telling;
-use crate::{exit::Configuration, identity::Identities, manifests, settle};
+use crate::{exit::Configuration, identity::Identities, manifests};
 
 /// How often is looked. A change is read after two to three of these, and so runs well within a second.
 const LOOK: Duration = Duration::from_millis(150);
@@ -42,7 +42,8 @@ pub(crate) struct Folder {
     dir: PathBuf,
     settings: Settings,
     identities: Identities,
-    journal: Embedded,
+    /// The log whose topics are made before anything runs; whoever runs elsewhere makes its own.
+    journal: Option<Embedded>,
     current: Arc<Snapshot>,
     unserved: watch::Sender<Arc<[Unserved]>>,
     telling: Telling,
@@ -56,7 +57,7 @@ impl Folder {
         dir: PathBuf,
         settings: Settings,
         identities: Identities,
-        journal: Embedded,
+        journal: Option<Embedded>,
     ) -> anyhow::Result<Self> {
         let (current, telling, seen) = (Arc::default(), Telling::default(), look(&dir));
         let (unserved, _) = watch::channel(Arc::default());
@@ -78,7 +79,7 @@ impl Folder {
     }
 
     /// Publishes every change until the drain begins.
-    pub(crate) async fn follow(mut self, publish: watch::Sender<Arc<Snapshot>>, drain: Drain) {
+    pub(crate) async fn follow(mut self, publish: impl Fn(Arc<Snapshot>) + Send + Sync, drain: Drain) {
         let mut begun = std::pin::pin!(drain.begun());
         let mut last = self.seen.clone();
         loop {
@@ -95,10 +96,10 @@ impl Folder {
         }
     }
 
-    async fn again(&mut self, now: Look, publish: &watch::Sender<Arc<Snapshot>>) {
+    async fn again(&mut self, now: Look, publish: &(impl Fn(Arc<Snapshot>) + Send + Sync)) {
         match self.read().await {
             Ok(true) => {
-                publish.send_replace(self.current());
+                publish(self.current());
                 let Snapshot { generation, producers, processors } = self.current.as_ref();
                 let (producers, processors) = (producers.len(), processors.len());
                 info!(%generation, producers, processors, "the folder changed; what it says now runs");
@@ -121,7 +122,8 @@ impl Folder {
             .map_err(|manifests::Unreadable { problems }| Configuration(problems))?;
         let mut objects = loaded.objects;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        self.identities.assign(&mut objects, now, |key| made(&self.journal, &self.settings.prefix, key));
+        let made = |resource: &Resource| made(self.journal.as_ref()?, &self.settings.prefix, resource);
+        self.identities.assign(&mut objects, now, made);
         let world = World { settings: self.settings.clone(), objects };
         let settled = settle::settle(&world, &self.identities.standing());
         self.telling.verdicts(&self.dir, &settled, loaded.warnings);
@@ -133,7 +135,9 @@ impl Folder {
             self.telling.success();
             return Ok(false);
         }
-        provision::provision(&self.journal, &snapshot).await.context("could not make the topics")?;
+        if let Some(journal) = &self.journal {
+            provision::provision(journal, &snapshot).await.context("could not make the topics")?;
+        }
         snapshot.generation =
             Generation { epoch: self.identities.epoch(), revision: generation.revision + 1 };
         self.telling.success();
@@ -142,10 +146,22 @@ impl Folder {
     }
 }
 
+/// Whether there is such a folder at all.
+pub(crate) fn check(dir: &Path) -> Result<(), Configuration> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let got = if dir.exists() { "a file" } else { "nothing there" };
+    let dir = dir.display();
+    let allowed = "allowed a folder with manifests, as examples/quickstart";
+    Err(Configuration(vec![format!("{dir}: no such folder (got {got}, {allowed})")]))
+}
+
 /// How many partitions a resource's topics have, if any was ever made under its name.
-fn made(journal: &Embedded, prefix: &str, (kind, name): &(Kind, Name)) -> Option<u32> {
+fn made(journal: &Embedded, prefix: &str, Resource { kind, name, spec, .. }: &Resource) -> Option<u32> {
+    let named = spec.as_ref().and_then(|spec| spec.pointer("/topic/name")?.as_str());
     let topics = match kind {
-        Kind::Producer => vec![names::events(prefix, name)],
+        Kind::Producer => vec![named.map_or_else(|| names::events(prefix, name), str::to_owned)],
         Kind::Processor => vec![names::own(prefix, name, "state"), names::own(prefix, name, "inbox")],
     };
     topics.iter().filter_map(|topic| journal.partitions(topic)).max()

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Context;
 use clap::ValueEnum;
 use comfy_table::{Table as Grid, presets};
+pub(crate) use evhub_lifecycle::exit::printable;
 use serde::Serialize;
 
 use crate::style::{Style, Tone};
@@ -118,13 +119,6 @@ impl Table {
             column.set_padding((0, 2));
         }
     }
-}
-
-/// One line that cannot steer a terminal, whatever a publisher or a target put into it.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
 }
 
 /// A cell for what may be unknown.

@@ -28,6 +28,7 @@ const IN_FLIGHT: usize = 64;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  evhub publish -n shop orders --key ada --data '{\"total\": 42}'\n  \
     evhub publish shop/orders --type shop.order.paid --data @order.json -o json\n  \
+    evhub publish shop/orders --delay 1h --data '{\"remind\": \"ada\"}'\n  \
     evhub publish shop/orders --count 1000 --rate 100")]
 pub(crate) struct Args {
     /// The Producer: NAME or NAMESPACE/NAME
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Events of one key are kept in order (as long as one is sent after the other)
     #[arg(long)]
     key: Option<String>,
+    /// Publish once under this key: the same again gets the first receipt, until the Producer's window has passed
+    #[arg(long, value_name = "KEY", conflicts_with = "count")]
+    idempotency_key: Option<String>,
     /// The payload: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     data: Option<Source>,
@@ -56,12 +60,21 @@ pub(crate) struct Args {
     /// An extension attribute; may be repeated
     #[arg(long = "extension", value_name = "NAME=VALUE", value_parser = draft::extension)]
     extensions: Vec<(String, String)>,
+    /// Publish so long from now on, as 90s or 1h30m
+    #[arg(long, value_name = "DURATION", conflicts_with = "at")]
+    delay: Option<String>,
+    /// Publish at an instant, as 2026-01-01T09:00:00Z; one that has passed is now
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<String>,
     /// How many events to publish, 64 at a time, without order among them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), default_value_t = 1)]
     count: u64,
     /// How many of them to publish a second [default: as many as go]
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
+    /// Go on when the hub cannot be reached, instead of giving up the rest
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     output: output::Options,
 }
@@ -69,15 +82,15 @@ pub(crate) struct Args {
 /// Publishes, and prints what came of it.
 pub(crate) async fn run(client: &Client, namespace: &str, args: Args) -> anyhow::Result<Exit> {
     let producer = args.producer.within(namespace);
-    let (count, rate, format) = (args.count, args.rate, args.output.output);
+    let (count, rate, keep_going, format) = (args.count, args.rate, args.keep_going, args.output.output);
     let ids = Ids { stem: args.id.clone(), count };
     let draft = draft(args, &producer)?;
     let mut tally = Tally::new(producer.clone(), count, format);
     tally.begin()?;
     let mut results = std::pin::pin!(results(client, &draft, &ids, &producer, rate));
     while let Some((id, result)) = results.next().await {
-        // When nothing is there any more, the rest would only fail in the same way.
-        let gone = result.as_ref().is_err_and(client::Error::is_unreachable);
+        // When nothing is there any more, the rest would only fail in the same way, unless somebody comes back.
+        let gone = !keep_going && result.as_ref().is_err_and(client::Error::is_unreachable);
         tally.add(id, result)?;
         if gone {
             break;
@@ -94,6 +107,10 @@ fn draft(args: Args, producer: &evhub_routing::Name) -> anyhow::Result<Draft> {
     draft.subject = args.subject;
     draft.extensions = args.extensions;
     draft.extensions.extend(args.key.map(|key| ("partitionkey".to_owned(), key)));
+    let once = args.idempotency_key.map(|key| ("evhubidempotencykey".to_owned(), key));
+    draft.extensions.extend(once);
+    draft.extensions.extend(args.delay.map(|delay| ("evhubdelay".to_owned(), delay)));
+    draft.extensions.extend(args.at.map(|at| ("evhubdeliverat".to_owned(), at)));
     if let Some(source) = args.data {
         draft.data = Some(data::read(&source, args.content_type)?);
     }

@@ -42,7 +42,7 @@ const LONGEST_DELAY: SignedDuration = SignedDuration::from_hours(1);
 )]
 pub(crate) struct Args {
     /// Where to listen
-    #[arg(long, value_name = "HOST:PORT", value_parser = crate::address::parse, default_value = "127.0.0.1:8089")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = evhub_dataplane::process::address::parse, default_value = "127.0.0.1:8089")]
     listen: String,
     /// Which share of the attempts fails, from 0 to 1 [default: 0, or 1 with --status]
     #[arg(long, value_name = "SHARE", value_parser = share)]

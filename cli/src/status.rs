@@ -118,6 +118,21 @@ fn tables(status: &Status, style: Style) -> String {
     let producers = producers(&status.producers, style);
     let processors = processors(&status.processors, style);
     let tables = [producers, processors].into_iter().flatten().collect::<Vec<_>>().join("\n");
+    let all = status.producers.iter().map(|one| ("Producer", &one.namespace, &one.name, &one.rest));
+    let all =
+        all.chain(status.processors.iter().map(|one| ("Processor", &one.namespace, &one.name, &one.rest)));
+    let tables = all.fold(tables, |text, (kind, namespace, name, rest)| match denied(rest) {
+        None => text,
+        Some(why) => {
+            let line = format!("{kind} {namespace}/{name} does not run: {why}; the hub's log says more");
+            format!("{text}\n{}\n", style.paint(Tone::Bad, &line))
+        }
+    });
+    let troubled = status.processors.iter().filter_map(|one| Some((one, one.rest.get("trouble")?.as_str()?)));
+    let tables = troubled.fold(tables, |text, (Processor { namespace, name, .. }, why)| {
+        let line = format!("{namespace}/{name} does not listen to everything: {why}");
+        format!("{text}\n{}\n", style.paint(Tone::Bad, &line))
+    });
     let exhausted = status.processors.iter().filter(|one| one.is_exhausted());
     exhausted.fold(tables, |text, Processor { namespace, name, .. }| {
         let line = format!(
@@ -131,9 +146,27 @@ fn tables(status: &Status, style: Style) -> String {
 impl Processor {
     /// Whether an event stopped it, and not its author.
     fn is_exhausted(&self) -> bool {
-        let conditions = self.rest.get("conditions").and_then(Value::as_array);
-        conditions.into_iter().flatten().any(|one| one["type"] == "Suspended" && one["reason"] == "Exhausted")
+        conditions(&self.rest).any(|one| one["type"] == "Suspended" && one["reason"] == "Exhausted")
     }
+
+    /// The Producers that it reads.
+    fn producers(&self) -> Option<String> {
+        let routes = self.rest.get("routes")?.as_array()?;
+        Some(routes.iter().filter_map(|route| route["producer"].as_str()).collect::<Vec<_>>().join(","))
+    }
+}
+
+fn conditions(rest: &BTreeMap<String, Value>) -> impl Iterator<Item = &Value> {
+    rest.get("conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Why a resource that was written does not run.
+fn denied(rest: &BTreeMap<String, Value>) -> Option<String> {
+    let denied = |one: &&Value| {
+        one["status"] == "False" && (one["type"] == "Accepted" || one["type"] == "ResolvedRefs")
+    };
+    let one = conditions(rest).find(denied)?;
+    Some(format!("{}/{}", one["type"].as_str()?, one["reason"].as_str()?))
 }
 
 fn producers(all: &[Producer], style: Style) -> Option<String> {
@@ -151,12 +184,14 @@ fn producers(all: &[Producer], style: Style) -> Option<String> {
 }
 
 fn processors(all: &[Processor], style: Style) -> Option<String> {
-    let headings = ["PROCESSOR", "READY", "LAG", "OLDEST", "PARKED", "IN FLIGHT", "DEAD", "LAST DELIVERY"];
+    let headings =
+        ["PROCESSOR", "PRODUCERS", "READY", "LAG", "OLDEST", "PARKED", "IN FLIGHT", "DEAD", "LAST DELIVERY"];
     let mut table = Table::new(headings);
     for one in all {
         let suspended = one.suspended == Some(true);
         let cells = [
             format!("{}/{}", one.namespace, one.name),
+            or_dash(one.producers()),
             if suspended { "suspended".to_owned() } else { yes_or_no(one.ready) },
             or_dash(one.lag),
             or_dash(one.oldest_time.as_ref()),
@@ -197,7 +232,7 @@ mod tests {
 
     const PRODUCER: &str =
         r#"{"namespace":"shop","name":"orders","ready":true,"topic":"evhub.shop.orders","partitions":4}"#;
-    const PROCESSOR: &str = r#"{"namespace":"shop","name":"billing","ready":true,"lag":12,"oldestTime":"2026-01-01T00:00:00.000Z","parked":2,"inFlight":1,"deadLettered":3,"suspended":false,"lastDelivery":"2026-01-01T00:00:01.000Z","conditions":[]}"#;
+    const PROCESSOR: &str = r#"{"namespace":"shop","name":"billing","ready":true,"lag":12,"oldestTime":"2026-01-01T00:00:00.000Z","parked":2,"inFlight":1,"deadLettered":3,"suspended":false,"lastDelivery":"2026-01-01T00:00:01.000Z","conditions":[],"routes":[{"producer":"shop/orders","topic":"evhub.shop.orders"}]}"#;
 
     fn status() -> Status {
         Status {
@@ -218,8 +253,8 @@ mod tests {
 PRODUCER     READY  PARTITIONS  TOPIC
 shop/orders  yes    4           evhub.shop.orders
 
-PROCESSOR     READY  LAG  OLDEST                    PARKED  IN FLIGHT  DEAD  LAST DELIVERY
-shop/billing  yes    12   2026-01-01T00:00:00.000Z  2       1          3     2026-01-01T00:00:01.000Z
+PROCESSOR     PRODUCERS    READY  LAG  OLDEST                    PARKED  IN FLIGHT  DEAD  LAST DELIVERY
+shop/billing  shop/orders  yes    12   2026-01-01T00:00:00.000Z  2       1          3     2026-01-01T00:00:01.000Z
 ";
         assert_eq!(tables(&status(), Style::none()), expected);
     }
@@ -252,6 +287,30 @@ shop/billing  yes    12   2026-01-01T00:00:00.000Z  2       1          3     202
         let condition = serde_json::json!([{"type": "Suspended", "status": "True", "reason": "Exhausted"}]);
         status.processors[0].rest.insert("conditions".to_owned(), condition);
         assert!(tables(&status, Style::none()).contains("`evhub resume shop/billing` tries it once more\n"));
+    }
+
+    #[test]
+    fn why_one_does_not_listen_is_told() {
+        let mut status = status();
+        status.processors[0].rest.insert("trouble".to_owned(), "nobody leads it".into());
+        let text = tables(&status, Style::none());
+        assert!(text.ends_with("shop/billing does not listen to everything: nobody leads it\n"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_run_is_told_of() {
+        let mut status = status();
+        let refused = r#"{"namespace":"shop","name":"typo","ready":false,"conditions":[
+            {"type":"Ready","status":"False","reason":"UnknownField"},{"type":"Accepted","status":"False","reason":"UnknownField"}]}"#;
+        status.producers.push(serde_json::from_str(refused).unwrap());
+        let text = tables(&status, Style::none());
+        assert!(text.contains("shop/typo    no     -           -\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "Producer shop/typo does not run: Accepted/UnknownField; the hub's log says more\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Colours, and lines cut to what fits, only where a person looks.
 
-use std::{borrow::Cow, env, io, io::IsTerminal};
+use std::{borrow::Cow, io, io::IsTerminal};
 
+use evhub_telemetry::logging::colours;
 use unicode_width::UnicodeWidthChar as _;
 
 /// How a piece of text is meant.
@@ -29,18 +30,12 @@ pub(crate) struct Style {
     width: Option<usize>,
 }
 
-/// Whether the environment lets us use colours at all.
-pub(crate) fn wanted() -> bool {
-    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && env::var_os("TERM").is_none_or(|t| t != "dumb")
-}
-
 impl Style {
     /// For standard output.
     pub(crate) fn stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let columns = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self { colours: terminal && wanted(), width: terminal.then(columns).flatten() }
+        Self { colours: terminal && colours(), width: terminal.then(columns).flatten() }
     }
 
     /// For files, pipes and tests.

@@ -5,6 +5,7 @@
 use std::{
     net::TcpListener,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 fn evhub(line: &[&str]) -> Output {
@@ -160,6 +161,76 @@ fn only_who_asks_a_hub_reads_where_it_is() {
         let output = command.args(line).env("EVHUB_SERVER", server).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{server:?} {line:?}: {}", text(&output.stderr));
     }
+}
+
+/// Whoever reads an example takes it for right.
+#[test]
+fn every_example_is_accepted() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            examples += 1;
+            exits(0, &["check", path.to_str().unwrap()]);
+        }
+    }
+    assert!(examples >= 8, "{examples}");
+}
+
+/// A kubectl that knows one dataplane, whose port is forwarded to where nobody listens, and writes down what it is asked.
+const KUBECTL: &str = r#"#!/bin/sh
+echo "$@" >> "$FOLDER/asked"
+case "$1" in
+  get) echo "evhub-system hub-dataplane-1 hub True" ;;
+  port-forward) echo $$ > "$FOLDER/pid"; echo "Forwarding from $ADDRESS -> 8083"; exec sleep 60 ;;
+esac
+"#;
+
+#[test]
+fn as_a_verb_of_kubectl_it_forwards_a_port_and_takes_it_down() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("kubectl"), KUBECTL).unwrap();
+    std::fs::set_permissions(at("kubectl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(env!("CARGO_BIN_EXE_evhub"), at("kubectl-evhub")).unwrap();
+    let server = nowhere();
+    let address = server.trim_start_matches("http://");
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let ask = |line: &[&str]| {
+        let mut command = Command::new(at("kubectl-evhub"));
+        command.args(line).env("PATH", &path).env("FOLDER", folder.path()).env("ADDRESS", address);
+        command.env_remove("EVHUB_SERVER").output().unwrap()
+    };
+    let output = ask(&["status", "--installation", "evhub-system"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains(address), "{}", text(&output.stderr));
+    let asked = std::fs::read_to_string(at("asked")).unwrap();
+    assert!(asked.contains("--namespace evhub-system\n"), "{asked}");
+    assert!(
+        asked.contains(
+            "port-forward --address=127.0.0.1 --namespace evhub-system pod/hub-dataplane-1 :8083\n"
+        ),
+        "{asked}"
+    );
+    let pid = std::fs::read_to_string(at("pid")).unwrap();
+    // It was sent its end; a busy machine takes a moment to bring it.
+    let ended = || {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    };
+    let since = Instant::now();
+    while !ended() {
+        assert!(since.elapsed() < Duration::from_secs(20), "the port is still forwarded");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
+    // Who is told where the hub is asks no kubectl, nor does a verb that needs no hub.
+    std::fs::remove_file(at("asked")).unwrap();
+    assert_eq!(ask(&["status", "--server", &nowhere()]).status.code(), Some(69));
+    assert_eq!(ask(&["version"]).status.code(), Some(0));
+    assert!(!at("asked").exists());
 }
 
 #[test]

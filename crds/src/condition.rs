@@ -2,10 +2,14 @@
 //!
 //! | condition | `True` | `False` |
 //! |---|---|---|
-//! | `Accepted` | `Accepted` | `Invalid`, `UnknownField`, `UnknownValue`, `Undecodable`, `DuplicateName`, `FieldImmutable`, `OrderBreak`, `EgressDenied`, `EvhubNameTaken`, `EvhubAppDenied` |
-//! | `ResolvedRefs` | `ResolvedRefs` | `NotFound`, `NotAccepted`, `PartitionsDiffer` |
+//! | `Accepted` | `Accepted`; `NotObeyed` beside it | `Invalid`, `UnknownField`, `UnknownValue`, `Undecodable`, `DuplicateName`, `FieldImmutable`, `OrderBreak`, `EgressDenied`, `EvhubNameTaken`, `EvhubAppDenied`, `TopicDenied`, `TopicTaken`, `InvalidCron`, `NeverFires`, `UnknownTimezone` |
+//! | `ResolvedRefs` | `ResolvedRefs` | `NotFound`, `PortNotFound`, `NotAccepted`, `RefNotPermitted`, `PartitionsDiffer` |
+//! | `TopicReady` | `TopicReady` | `TopicNotReady`; `Unknown` with `NoDataplane` or `Programming` |
+//! | `Programmed` | `Programmed` | `NoDataplane`, `DataplaneRefused`, `NotListening`; `Unknown` with `Programming` |
+//! | `Degraded` | `SecretUnavailable`, `NoEndpoints`, `RetentionRisk`, `TargetFailing`, `DeadLettering`, `BacklogGrowing` | absent instead |
+//! | `Stalled` | what `Accepted` is false with: only the author can mend it | absent instead |
 //! | `Suspended` | `Suspended`, by its author; `Exhausted`, by an event whose attempts are used up | absent instead |
-//! | `Ready` | `Ready`, `Suspended` | any of the above; `Unknown` with `Pending` until the first verdict |
+//! | `Ready` | `Ready`, `Suspended` | any of the above, `NoEndpoints` and `Exhausted` among them; `Unknown` with `Pending` until the first verdict |
 
 use std::fmt;
 
@@ -37,6 +41,17 @@ pub struct Condition {
     pub message: String,
 }
 
+/// What a resource said when it was accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stands {
+    /// Its generation then.
+    pub generation: i64,
+    /// Its spec then, as JSON.
+    #[schemars(length(max = 262_144))]
+    pub spec: String,
+}
+
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Status {
@@ -55,8 +70,16 @@ pub enum ConditionType {
     Accepted,
     /// Everything that the spec names exists and fits. True with `ResolvedRefs`.
     ResolvedRefs,
+    /// A Producer's topic is there, as it is wanted. True with `TopicReady`.
+    TopicReady,
+    /// Every dataplane runs it as it is written. True with `Programmed`.
+    Programmed,
     /// Nothing is delivered, and everything is kept. True with `Suspended` or `Exhausted`.
     Suspended,
+    /// It works less well than it should, or not at all. Absent otherwise.
+    Degraded,
+    /// Only its author can mend it. Absent otherwise.
+    Stalled,
     /// The summary of the others. True with `Ready`, or with `Suspended` when its author wants no deliveries.
     Ready,
 }
@@ -82,21 +105,64 @@ pub enum Reason {
     OrderBreak,
     /// `Accepted`: the administrator does not allow deliveries to this address.
     EgressDenied,
-    /// `Accepted`: EvHub's clients call an older Producer so.
+    /// `Accepted`: EvHub calls an older resource so.
     EvhubNameTaken,
     /// `Accepted`: the administrator does not allow an EvHub application other than the namespace.
     EvhubAppDenied,
+    /// `Accepted`: the administrator does not allow this topic.
+    TopicDenied,
+    /// `Accepted`: an older Producer has this topic.
+    TopicTaken,
+    /// `Accepted`: a schedule's crontab cannot be read.
+    InvalidCron,
+    /// `Accepted`: a schedule has no instant at which it fires.
+    NeverFires,
+    /// `Accepted`: a schedule names clocks that nobody knows.
+    UnknownTimezone,
+    /// `Accepted`, which it denies not: something that is written is not obeyed here, and the rest is.
+    NotObeyed,
     /// `ResolvedRefs`: everything named exists and fits.
     ResolvedRefs,
     /// `ResolvedRefs`: something named does not exist. Heals by itself when it appears.
     NotFound,
+    /// `ResolvedRefs`: the Service is there, and the port that is named is none of its.
+    PortNotFound,
     /// `ResolvedRefs`: something named exists, but is refused itself.
     NotAccepted,
+    /// `ResolvedRefs`: a Producer of another namespace does not let this one read it, or does not exist: which of the two is
+    /// not told.
+    RefNotPermitted,
     /// `ResolvedRefs`: the Producers of one Processor differ in their number of partitions.
     PartitionsDiffer,
+    /// `TopicReady`: the topic is there, as the Producer wants it.
+    TopicReady,
+    /// `TopicReady`: the topic cannot be had as the Producer wants it.
+    TopicNotReady,
+    /// `Programmed`: every dataplane runs it as it is written.
+    Programmed,
+    /// `Programmed`: some dataplanes have not said yet that they run it. Passes by itself.
+    Programming,
+    /// `Programmed`: no dataplane is connected.
+    NoDataplane,
+    /// `Programmed`: a dataplane refuses all that is newer than what it runs.
+    DataplaneRefused,
+    /// `Programmed`: a dataplane runs it, and does not receive its events.
+    NotListening,
+    /// `Degraded`: a Secret that it names is not there, or lacks the key; it waits, or goes on with what it had.
+    SecretUnavailable,
+    /// `Degraded` and `Ready`: its Service has nobody who is ready; attempts are made all the same. Passes by itself.
+    NoEndpoints,
+    /// `Degraded`: its target fails so often that it is spoken to little or not at all.
+    TargetFailing,
+    /// `Degraded`: events come faster than they are delivered.
+    BacklogGrowing,
+    /// `Degraded`: events were given up lately.
+    DeadLettering,
+    /// `Degraded`: its oldest event will soon be older than its Producer keeps any.
+    RetentionRisk,
     /// `Suspended` and `Ready`: its author wants it so.
     Suspended,
-    /// `Suspended`: an event's attempts are used up, and `onExhausted` says so.
+    /// `Suspended` and `Ready`: an event's attempts are used up, and `onExhausted` says so.
     Exhausted,
     /// `Ready`: an event published now will be dispatched.
     Ready,
@@ -112,7 +178,11 @@ impl ConditionType {
         match self {
             Self::Accepted => "Accepted",
             Self::ResolvedRefs => "ResolvedRefs",
+            Self::TopicReady => "TopicReady",
+            Self::Programmed => "Programmed",
             Self::Suspended => "Suspended",
+            Self::Degraded => "Degraded",
+            Self::Stalled => "Stalled",
             Self::Ready => "Ready",
         }
     }
@@ -128,7 +198,7 @@ impl fmt::Display for ConditionType {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 40] = [
         Self::Accepted,
         Self::Invalid,
         Self::UnknownField,
@@ -140,10 +210,31 @@ impl Reason {
         Self::EgressDenied,
         Self::EvhubNameTaken,
         Self::EvhubAppDenied,
+        Self::TopicDenied,
+        Self::TopicTaken,
+        Self::InvalidCron,
+        Self::NeverFires,
+        Self::UnknownTimezone,
+        Self::NotObeyed,
         Self::ResolvedRefs,
         Self::NotFound,
+        Self::PortNotFound,
         Self::NotAccepted,
+        Self::RefNotPermitted,
         Self::PartitionsDiffer,
+        Self::TopicReady,
+        Self::TopicNotReady,
+        Self::Programmed,
+        Self::Programming,
+        Self::NoDataplane,
+        Self::DataplaneRefused,
+        Self::NotListening,
+        Self::SecretUnavailable,
+        Self::NoEndpoints,
+        Self::TargetFailing,
+        Self::BacklogGrowing,
+        Self::DeadLettering,
+        Self::RetentionRisk,
         Self::Suspended,
         Self::Exhausted,
         Self::Ready,
@@ -164,10 +255,31 @@ impl Reason {
             Self::EgressDenied => "EgressDenied",
             Self::EvhubNameTaken => "EvhubNameTaken",
             Self::EvhubAppDenied => "EvhubAppDenied",
+            Self::TopicDenied => "TopicDenied",
+            Self::TopicTaken => "TopicTaken",
+            Self::InvalidCron => "InvalidCron",
+            Self::NeverFires => "NeverFires",
+            Self::UnknownTimezone => "UnknownTimezone",
+            Self::NotObeyed => "NotObeyed",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::NotFound => "NotFound",
+            Self::PortNotFound => "PortNotFound",
             Self::NotAccepted => "NotAccepted",
+            Self::RefNotPermitted => "RefNotPermitted",
             Self::PartitionsDiffer => "PartitionsDiffer",
+            Self::TopicReady => "TopicReady",
+            Self::TopicNotReady => "TopicNotReady",
+            Self::Programmed => "Programmed",
+            Self::Programming => "Programming",
+            Self::NoDataplane => "NoDataplane",
+            Self::DataplaneRefused => "DataplaneRefused",
+            Self::NotListening => "NotListening",
+            Self::SecretUnavailable => "SecretUnavailable",
+            Self::NoEndpoints => "NoEndpoints",
+            Self::TargetFailing => "TargetFailing",
+            Self::BacklogGrowing => "BacklogGrowing",
+            Self::DeadLettering => "DeadLettering",
+            Self::RetentionRisk => "RetentionRisk",
             Self::Suspended => "Suspended",
             Self::Exhausted => "Exhausted",
             Self::Ready => "Ready",
@@ -187,7 +299,8 @@ impl Reason {
         word
     }
 
-    /// The condition that this reason explains when something is wrong; `None` for the reasons of being well.
+    /// The condition that this reason explains when something is wrong with what is written; `None` for the reasons of being
+    /// well, and for those that only dataplanes tell of.
     pub fn denies(self) -> Option<ConditionType> {
         match self {
             Self::Invalid
@@ -199,10 +312,33 @@ impl Reason {
             | Self::OrderBreak
             | Self::EgressDenied
             | Self::EvhubNameTaken
-            | Self::EvhubAppDenied => Some(ConditionType::Accepted),
-            Self::NotFound | Self::NotAccepted | Self::PartitionsDiffer => Some(ConditionType::ResolvedRefs),
+            | Self::EvhubAppDenied
+            | Self::TopicDenied
+            | Self::TopicTaken
+            | Self::InvalidCron
+            | Self::NeverFires
+            | Self::UnknownTimezone => Some(ConditionType::Accepted),
+            Self::NotFound
+            | Self::PortNotFound
+            | Self::NotAccepted
+            | Self::RefNotPermitted
+            | Self::PartitionsDiffer => Some(ConditionType::ResolvedRefs),
+            Self::SecretUnavailable => Some(ConditionType::Degraded),
             Self::Accepted
+            | Self::NotObeyed
             | Self::ResolvedRefs
+            | Self::TopicReady
+            | Self::TopicNotReady
+            | Self::Programmed
+            | Self::Programming
+            | Self::NoDataplane
+            | Self::DataplaneRefused
+            | Self::NotListening
+            | Self::NoEndpoints
+            | Self::TargetFailing
+            | Self::BacklogGrowing
+            | Self::DeadLettering
+            | Self::RetentionRisk
             | Self::Suspended
             | Self::Exhausted
             | Self::Ready

@@ -19,15 +19,19 @@ pub fn value(kind: Kind) -> Value {
         Kind::Producer => Producer::crd(),
         Kind::Processor => Processor::crd(),
     };
-    finish(&crd)
+    finish(kind, &crd)
 }
 
-/// What the derive cannot say: the status before the first look; and numbers in the formats that an API server knows.
-fn finish(crd: &CustomResourceDefinition) -> Value {
+/// What the derive cannot say: the status before the first look; numbers in the formats that an API server knows; and that a
+/// Producer has an address at which it takes events, by which Knative's sources find it.
+fn finish(kind: Kind, crd: &CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).expect("a CRD is made of what JSON can say");
     plain(&mut crd);
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] =
         json!({ "observedGeneration": -1, "conditions": [pending()] });
+    if kind == Kind::Producer {
+        crd["metadata"]["labels"] = json!({ "duck.knative.dev/addressable": "true" });
+    }
     crd
 }
 

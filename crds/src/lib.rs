@@ -5,9 +5,11 @@
 //! does no I/O and knows neither a Kubernetes client nor the dataplane.
 //!
 //! - [`producer`], [`processor`]: the two kinds, field by field
+//! - [`schedule`], [`transaction`]: what a Producer publishes by itself, and what it publishes when told
 //! - [`delivery`]: how a Processor's deliveries are made
 //! - [`condition`]: condition types and reasons, the one table of them
-//! - [`duration`], [`quantity`], [`port`], [`start`]: how spans of time, sizes, ports and starts are written
+//! - [`duration`], [`quantity`], [`port`], [`instant`], [`start`]: how spans of time, sizes, ports, instants and starts are
+//!   written
 //! - [`rules`]: the rules that a schema cannot say, once as CEL and once as Rust
 //! - [`schema`]: checks a document against the schema
 //! - [`crd`]: the two CRDs
@@ -17,17 +19,21 @@ pub mod condition;
 pub mod crd;
 pub mod delivery;
 pub mod duration;
+pub mod instant;
 pub mod port;
 pub mod processor;
 pub mod producer;
 pub mod quantity;
 pub mod reference;
 pub mod rules;
+pub mod schedule;
 pub mod schema;
 pub mod start;
+pub mod transaction;
 
-pub use condition::{Condition, ConditionType, Reason};
+pub use condition::{Condition, ConditionType, Reason, Stands};
 pub use duration::Duration;
+pub use instant::Instant;
 pub use port::Port;
 pub use processor::{Processor, ProcessorSpec};
 pub use producer::{Producer, ProducerSpec};

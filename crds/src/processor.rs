@@ -4,12 +4,13 @@
 
 #![expect(unreachable_pub, reason = "the derive repeats each type inside a function")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Condition, Duration, Port, StartFrom,
+    Condition, Duration, Port, Stands, StartFrom,
     delivery::{Delivery, Order},
     rules::{self, Violation},
 };
@@ -26,6 +27,8 @@ use crate::{
     status = "ProcessorStatus",
     shortname = "evr",
     category = "evhub",
+    selectable = ".spec.suspend",
+    selectable = ".spec.target.service.name",
     doc = "A Processor delivers the events of its Producers to a service, each at least once.",
     validation = rules::name(),
     printcolumn(name = "Sources", type_ = "string", json_path = ".status.sources"),
@@ -45,13 +48,16 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::start_from_immutable())]
+#[x_kube(validation = rules::dispatcher_immutable())]
 #[x_kube(validation = rules::no_delay_in_partition_order())]
 pub struct ProcessorSpec {
-    /// The Producers whose events are delivered, all in the Processor's own namespace, with equally many partitions.
-    /// While one of them is missing the Processor receives nothing from any; it starts by itself when the Producer
-    /// appears.
+    /// How EvHub's administrators call this Processor. Immutable, and unique in the hub: of two the older one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evhub: Option<Dispatcher>,
+    /// The Producers whose events are delivered, with equally many partitions. While one of them is missing, or may not be
+    /// read any more, the Processor receives nothing from any; it goes on by itself when the Producer is there.
     #[schemars(length(min = 1, max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into(), "name".into()]))]
     pub producers: Vec<ProducerRef>,
     /// Which events are delivered: those for which all parts hold that are given. The others are passed over and
     /// counted. Changing it touches neither what is parked nor what has been passed over.
@@ -67,10 +73,11 @@ pub struct ProcessorSpec {
     /// How deliveries are made.
     #[serde(default)]
     pub delivery: Delivery,
-    /// Where a Processor begins that has not read yet: with `Latest`, at the events published since it was created;
-    /// with `Earliest`, at the first event that its Producers still have; with `Committed`, where its consumer group
-    /// has committed, and as with `Latest` in a partition for which it has not; with an RFC 3339 instant such as
-    /// `2026-01-31T08:00:00Z`, at the first event published then or later. Immutable.
+    /// Where a Processor begins that has not read yet: with `Latest`, at the events published since it was created, less
+    /// 5 s because clocks differ; with `Earliest`, at the first event that its Producers still have; with `Committed`,
+    /// where its consumer group has committed, and as with `Latest` in a partition for which it has not; with an RFC 3339
+    /// instant such as `2026-01-31T08:00:00Z`, which may be still to come, at the first event published then or later.
+    /// Immutable.
     #[serde(default)]
     #[x_kube(validation = rules::start())]
     pub start_from: StartFrom,
@@ -103,10 +110,26 @@ pub struct Filter {
     pub cel: Option<String>,
 }
 
+/// How EvHub's administrators call a Processor.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dispatcher {
+    /// Their `dispatcher_id`: `NAMESPACE.NAME`, if it is not given. A target is not told it: EvHub's dispatch request has no
+    /// place for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    pub dispatcher_id: Option<String>,
+}
+
 /// A Producer by its name.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProducerRef {
+    /// The Producer's namespace, if it is not the Processor's own. Only where that Producer's `access.processors` names
+    /// the Processor's.
+    #[serde(default)]
+    #[schemars(length(max = 63), regex(pattern = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"))]
+    pub namespace: String,
     /// The Producer's name.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
@@ -142,7 +165,7 @@ pub struct Target {
     #[x_kube(validation = rules::duration(rules::TIMEOUT))]
     pub timeout: Duration,
     /// Headers to send with every attempt beside the protocol's own. Their values appear in no log and no snapshot, but
-    /// whoever may read this resource reads them.
+    /// whoever may read this resource reads a `value`; a `secret` is a Secret's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = rules::headers_unique())]
@@ -189,13 +212,31 @@ pub struct Tls {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::header_not_reserved())]
+#[x_kube(validation = rules::one_value())]
 pub struct Header {
-    /// Its name, in any case; none that belongs to HTTP, to CloudEvents or to evhub.
+    /// Its name, in any case; none that belongs to HTTP, to gRPC, to CloudEvents or to evhub.
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9!#$%&'*+.^_|~-]+$"))]
     pub name: String,
-    /// Its value: visible ASCII characters, with spaces between them.
+    /// Its value: visible ASCII characters, with spaces between them. Either this or `secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096), regex(pattern = "^[!-~]([ -~]*[!-~])?$"))]
-    pub value: String,
+    pub value: Option<String>,
+    /// Where its value is: a key of a Secret of the Processor's own namespace. While that is not there, nothing is delivered,
+    /// and nothing is lost; a value that is rotated is sent within a minute or so. In a cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretKey>,
+}
+
+/// A key of a Secret.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key in it. Its value is what is sent, without line ends at its end.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
 }
 
 /// How to speak to a service.
@@ -233,11 +274,38 @@ pub struct ProcessorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub target: Option<String>,
-    /// How it is doing: `Ready`, `Accepted`, `ResolvedRefs`.
+    /// How many partitions it reads; never fewer than before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+    /// How far it is behind, in orders of magnitude: not there while it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// What it said when it was accepted last, and runs as, while what it says now is not obeyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands: Option<Stands>,
+    /// How it is doing: `Ready` sums up `Accepted`, `ResolvedRefs` and `Programmed`; `Suspended`, `Degraded` and `Stalled`
+    /// are there where they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// How far a Processor is behind. Written when a count has gained or lost a digit for a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// When that was so.
+    pub time: Time,
+    /// How many events lie before it.
+    pub backlog: i64,
+    /// When the oldest of them was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_time: Option<Time>,
+    /// How many wait for another attempt.
+    pub parked: i64,
+    /// About how many dead letters it has.
+    pub dead_lettered: i64,
 }
 
 /// A host name, an IPv4 address or an IPv6 address in brackets; a port; a path with or without a query.

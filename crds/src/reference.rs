@@ -65,6 +65,7 @@ fn kind_of(field: &Value) -> String {
         return words.join(" or ");
     }
     match (field["type"].as_str(), field["example"].as_str()) {
+        (None, _) if field["x-kubernetes-preserve-unknown-fields"] == true => "any value".to_owned(),
         (None, _) => "size".to_owned(),
         (Some("string"), Some("1h30m")) => "duration".to_owned(),
         (Some("array"), _) => "list".to_owned(),

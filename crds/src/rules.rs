@@ -61,12 +61,69 @@ pub const PER: Between<Duration> =
 pub const AGE: Between<Duration> =
     Between { min: Duration::from_secs(1), max: Duration::from_secs(9600 * 3600) };
 
-/// Headers that belong to HTTP, to CloudEvents or to evhub, in lower case.
+/// How long a publisher may delay an event at the most.
+pub const DELAY: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(87_600 * 3600) };
+
+/// How long after each other a schedule may fire.
+pub const EVERY: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(87_600 * 3600) };
+
+/// How much later than its instant a run may fire.
+pub const JITTER: Between<Duration> =
+    Between { min: Duration::from_millis(0), max: Duration::from_secs(24 * 3600) };
+
+/// How late a run may be and is not missed.
+pub const DEADLINE: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(168 * 3600) };
+
+/// How long a publish may be known by its key.
+pub const WINDOW: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(168 * 3600) };
+
+/// How long it may be waited before a half message is asked about.
+pub const CHECK_INTERVAL: Between<Duration> =
+    Between { min: Duration::from_secs(1), max: Duration::from_secs(24 * 3600) };
+
+/// Headers that belong to HTTP, to gRPC, to CloudEvents or to evhub, in lower case.
 pub const RESERVED_HEADERS: &str = "^(host|connection|keep-alive|proxy-connection|expect|content-.*|transfer-encoding|te|\
-                                    trailer|upgrade|ce-.*|evhub-.*|traceparent|tracestate)$";
+                                    trailer|upgrade|grpc-.*|ce-.*|evhub-.*|traceparent|tracestate)$";
+
+/// Said when a header has two values, or none.
+pub const ONE_VALUE: &str = "exactly one of value and secret must be given";
 
 /// Said of such a header.
-pub const RESERVED_HEADER: &str = "belongs to HTTP, to CloudEvents or to evhub; use another name";
+pub const RESERVED_HEADER: &str = "belongs to HTTP, to gRPC, to CloudEvents or to evhub; use another name";
+
+/// Topics that no Producer may bring: ours, and Kafka's own.
+pub const TOPICS_OF_OURS: &str = "^(evhub[.]|__|[.]{1,2}$)";
+
+/// Said of such a topic.
+pub const TOPIC_OF_OURS: &str = "must not begin with evhub. or __, which are the hub's and Kafka's own";
+
+/// Said when the topic is to be another one.
+pub const TOPIC_IMMUTABLE: &str = "topic.name is immutable; create a new Producer";
+
+/// Said when a topic is to be adopted that has no name.
+pub const ADOPT_NEEDS_NAME: &str = "adopt needs the name of the topic";
+
+/// Said when more copies are needed than there are.
+pub const MIN_OVER_REPLICAS: &str = "minInSyncReplicas must not be more than replicas";
+
+/// Settings of a topic that follow from other fields.
+pub const MANAGED_SETTINGS: [&str; 7] = [
+    "cleanup.policy",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "min.insync.replicas",
+    "retention.bytes",
+    "retention.ms",
+    "unclean.leader.election.enable",
+];
+
+/// Said of such a setting, and of what is none at all.
+pub const CONFIG_MANAGED: &str =
+    "must be a setting by Kafka's name that evhub does not manage itself, such as compression.type";
 
 /// Said when a header comes twice.
 pub const SAME_HEADER: &str = "names of headers must differ, whatever their case";
@@ -80,6 +137,21 @@ pub const DELAY_IN_ORDER: &str =
 
 /// Said when a target is at two places, or at none.
 pub const ONE_TARGET: &str = "exactly one of service and url must be given";
+
+/// Said when a schedule has two paces, or none.
+pub const ONE_PACE: &str = "exactly one of cron and every must be given";
+
+/// Said when clocks are named that nothing is read on.
+pub const ZONE_NEEDS_CRON: &str = "timeZone goes with cron alone: an interval knows no clocks";
+
+/// Said when a schedule ends before it begins.
+pub const END_AFTER_START: &str = "end.time must be after start";
+
+/// Said when a schedule has two ends, or none.
+pub const ONE_END: &str = "exactly one of time and count must be given";
+
+/// Said when an event has its data twice.
+pub const ONE_DATA: &str = "only one of data and dataBase64 may be given";
 
 /// Said when a connection is to be secured that is not.
 pub const TLS_NEEDS_HTTPS: &str = "tls needs an https URL";
@@ -96,6 +168,9 @@ pub const FEWER_PARTITIONS: &str =
 
 /// Said when a Producer is to be called otherwise.
 pub const EVHUB_IMMUTABLE: &str = "evhub is immutable; create a new Producer";
+
+/// Said when a Processor is to be called otherwise.
+pub const DISPATCHER_IMMUTABLE: &str = "evhub is immutable; create a new Processor";
 
 /// Said when a Processor is to start elsewhere.
 pub const START_FROM_IMMUTABLE: &str = "startFrom is immutable; create a new Processor";
@@ -125,6 +200,34 @@ pub(crate) fn quantity(limits: Between<Quantity>) -> Rule {
 /// A Service against a URL.
 pub(crate) fn one_target() -> Rule {
     Rule::new("has(self.service) != has(self.url)").message(ONE_TARGET)
+}
+
+/// A crontab against an interval.
+pub(crate) fn one_pace() -> Rule {
+    Rule::new("has(self.cron) != has(self.every)").message(ONE_PACE)
+}
+
+/// Clocks against the crontab that is read on them.
+pub(crate) fn zone_needs_cron() -> Rule {
+    Rule::new("!has(self.timeZone) || has(self.cron)").message(ZONE_NEEDS_CRON)
+}
+
+/// The end of a schedule against its start.
+pub(crate) fn end_after_start() -> Rule {
+    Rule::new(
+        "!has(self.start) || !has(self.end) || !has(self.end.time) || timestamp(self.end.time) > timestamp(self.start)",
+    )
+    .message(END_AFTER_START)
+}
+
+/// An end by time against one by count.
+pub(crate) fn one_end() -> Rule {
+    Rule::new("has(self.time) != has(self.count)").message(ONE_END)
+}
+
+/// What the pattern of an instant lets through and no calendar has.
+pub(crate) fn instant() -> Rule {
+    Rule::new("timestamp(self) >= timestamp('1970-01-01T00:00:00Z')").message("must be an instant since 1970")
 }
 
 /// TLS against the URL.
@@ -158,6 +261,11 @@ pub(crate) fn header_not_reserved() -> Rule {
     Rule::new(format!("!self.name.lowerAscii().matches('{RESERVED_HEADERS}')")).message(RESERVED_HEADER)
 }
 
+/// A header's value against its Secret.
+pub(crate) fn one_value() -> Rule {
+    Rule::new("has(self.value) != has(self.secret)").message(ONE_VALUE)
+}
+
 /// Headers against each other.
 pub(crate) fn headers_unique() -> Rule {
     Rule::new("self.all(h, self.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))")
@@ -177,10 +285,47 @@ pub(crate) fn partitions_never_shrink() -> Rule {
     Rule::new("self.partitions >= oldSelf.partitions").message(PARTITIONS_SHRINK)
 }
 
-/// How EvHub's clients call it against how they did.
+/// The topic against the one before.
+pub(crate) fn topic_immutable() -> Rule {
+    Rule::new("has(self.name) == has(oldSelf.name) && (!has(self.name) || self.name == oldSelf.name)")
+        .message(TOPIC_IMMUTABLE)
+}
+
+/// The topic against those that are not to be brought.
+pub(crate) fn topic_not_ours() -> Rule {
+    Rule::new(format!("!self.matches('{TOPICS_OF_OURS}')")).message(TOPIC_OF_OURS)
+}
+
+/// What is to be adopted against what is named.
+pub(crate) fn adopt_needs_name() -> Rule {
+    Rule::new("!self.adopt || has(self.name)").message(ADOPT_NEEDS_NAME)
+}
+
+/// The copies that are needed against those that there are.
+pub(crate) fn copies_within_replicas() -> Rule {
+    Rule::new("self.minInSyncReplicas <= self.replicas").message(MIN_OVER_REPLICAS)
+}
+
+/// The settings against those that follow from other fields.
+pub(crate) fn config_not_managed() -> Rule {
+    let managed = MANAGED_SETTINGS.map(|name| format!("'{name}'")).join(", ");
+    // The form of a name is for Kafka to say there: a pattern over names of any length costs an API server too much.
+    Rule::new(format!("self.all(k, !(k in [{managed}]))")).message(CONFIG_MANAGED)
+}
+
+/// What EvHub's clients call it against what they did.
 pub(crate) fn evhub_immutable() -> Rule {
+    immutable_evhub(EVHUB_IMMUTABLE)
+}
+
+/// What EvHub's administrators call it against what they did.
+pub(crate) fn dispatcher_immutable() -> Rule {
+    immutable_evhub(DISPATCHER_IMMUTABLE)
+}
+
+fn immutable_evhub(message: &str) -> Rule {
     Rule::new("has(self.evhub) == has(oldSelf.evhub) && (!has(self.evhub) || self.evhub == oldSelf.evhub)")
-        .message(EVHUB_IMMUTABLE)
+        .message(message)
 }
 
 /// The start against the one before.
@@ -195,6 +340,22 @@ pub(crate) fn name() -> Rule {
 
 // === as Rust ===
 
+/// The name of a setting of a topic.
+const SETTING: &str = "^[a-z][a-z0-9.]{0,127}$";
+
+/// Whether a topic is the hub's or Kafka's own by its name, or none at all.
+pub(crate) fn is_topic_of_ours(name: &str) -> bool {
+    static OURS: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(TOPICS_OF_OURS).expect("the pattern is well-formed"));
+    OURS.is_match(name)
+}
+
+/// Whether this may be set of a topic.
+pub(crate) fn is_free_setting(name: &str) -> bool {
+    static FORM: LazyLock<Regex> = LazyLock::new(|| Regex::new(SETTING).expect("the pattern is well-formed"));
+    FORM.is_match(name) && !MANAGED_SETTINGS.contains(&name)
+}
+
 /// Whether a name can be part of a topic's.
 pub fn is_dns_label(name: &str) -> bool {
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -208,7 +369,7 @@ pub fn is_dns_label(name: &str) -> bool {
 pub(crate) fn headers(headers: &[Header]) -> impl Iterator<Item = Violation> {
     static RESERVED: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(RESERVED_HEADERS).expect("the pattern is a constant, and tested"));
-    headers.iter().enumerate().filter_map(|(index, header)| {
+    let named = headers.iter().enumerate().filter_map(|(index, header)| {
         let earlier = headers[..index].iter().find(|other| other.name.eq_ignore_ascii_case(&header.name));
         let message = match earlier {
             _ if RESERVED.is_match(&header.name.to_ascii_lowercase()) => RESERVED_HEADER,
@@ -218,7 +379,14 @@ pub(crate) fn headers(headers: &[Header]) -> impl Iterator<Item = Violation> {
         };
         let field = format!("target.headers[{index}].name").into();
         Some(Violation { field, message: format!("{message} (got {})", header.name) })
-    })
+    });
+    let valued =
+        headers.iter().enumerate().filter(|(_, header)| header.value.is_some() == header.secret.is_some());
+    let valued = valued.map(|(index, _)| Violation {
+        field: format!("target.headers[{index}]").into(),
+        message: ONE_VALUE.into(),
+    });
+    named.chain(valued)
 }
 
 impl<T: Copy + PartialOrd + fmt::Display> Between<T> {

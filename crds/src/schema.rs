@@ -14,7 +14,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use self::unknown::unknown_fields;
-use crate::{Duration, Kind, Port, Quantity, StartFrom, crd, duration, port, quantity, start};
+use crate::{
+    Duration, Instant, Kind, Port, Quantity, StartFrom, crd, duration, instant, port, quantity, start,
+};
 
 /// Something wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,13 +45,20 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, spec: Option<&Value>) -> Result<T
     let Some(spec) = spec.filter(|spec| !spec.is_null()) else {
         return Err(vec![invalid("spec", "is required".into())]);
     };
+    let schema = &of(kind)["properties"]["spec"];
     let mut problems = Vec::new();
-    check(&of(kind)["properties"]["spec"], "spec", spec, &mut problems);
+    check(schema, "spec", spec, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     // The schema comes from the types, so that this fails only where a type is stricter than its schema.
-    serde_json::from_value(without_nulls(spec)).map_err(|error| vec![invalid("spec", error.to_string())])
+    serde_json::from_value(without_nulls(schema, spec))
+        .map_err(|error| vec![invalid("spec", error.to_string())])
+}
+
+/// Makes the schemas now, which takes some milliseconds: who starts has something else to do meanwhile.
+pub fn prepare() {
+    of(Kind::Producer);
 }
 
 fn of(kind: Kind) -> &'static Value {
@@ -97,6 +106,7 @@ fn typed(schema: &Value, path: &str, value: &Value) -> Option<Problem> {
         Some(duration::PATTERN) => Duration::deserialize(value).err()?,
         Some(quantity::PATTERN) => Quantity::deserialize(value).err()?,
         Some(port::PATTERN) => Port::deserialize(value).err()?,
+        Some(instant::PATTERN) => Instant::deserialize(value).err()?,
         Some(start::PATTERN) => StartFrom::deserialize(value).err()?,
         _ => return None,
     };
@@ -119,6 +129,7 @@ fn mistyped(schema: &Value, path: &str, value: &Value) -> Option<Problem> {
             Value::Bool(_) => "; unquoted, on, off, yes, no, y and n are booleans: write quotes",
             // A status, for one.
             Value::Number(number) if matches(schema, &number.to_string()) => "; write quotes",
+            Value::Number(_) if wanted == "string" && schema.get("pattern").is_none() => "; write quotes",
             _ => "",
         };
         let words = schema["pattern"].as_str().and_then(words::of);
@@ -140,9 +151,15 @@ fn object(schema: &Value, path: &str, fields: &Map<String, Value>, problems: &mu
             problems.push(invalid(&format!("{path}.{name}"), "is required".into()));
         }
     }
+    if let Some(max) = schema["maxProperties"].as_u64().filter(|max| fields.len() as u64 > *max) {
+        problems.push(invalid(path, format!("must have at most {max} items (got {})", fields.len())));
+        return;
+    }
     for (name, value) in fields {
-        if let Some(schema) = schema["properties"].get(name) {
-            check(schema, &format!("{path}.{name}"), value, problems);
+        // A map of anybody's names says of all its values at once what they are.
+        let any = schema.get("additionalProperties").filter(|any| any.is_object());
+        if let Some(schema) = schema["properties"].get(name).or(any) {
+            check(schema, &format!("{path}.{}", short(name)), value, problems);
         }
     }
 }
@@ -161,13 +178,19 @@ fn list(schema: &Value, path: &str, items: &[Value], problems: &mut Vec<Problem>
         if schema["x-kubernetes-list-type"] == "set" && items[..index].contains(item) {
             problems.push(invalid(&path, format!("duplicate value: {}", shown(item))));
         }
-        for key in
-            schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str)
+        let keys = schema["x-kubernetes-list-map-keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
+        let key_of = |item: &Value| -> Option<Vec<Value>> {
+            let part =
+                |key: &&str| item.get(key).or_else(|| schema["items"]["properties"][key].get("default"));
+            keys.iter().map(|key| part(key).cloned()).collect()
+        };
+        if let Some(key) = key_of(item).filter(|key| !key.is_empty())
+            && items[..index].iter().any(|other| key_of(other).as_ref() == Some(&key))
         {
-            let same = |other: &&Value| other.get(key).is_some() && other.get(key) == item.get(key);
-            if items[..index].iter().any(|other| same(&other)) {
-                problems.push(invalid(&path, format!("duplicate value: {key} {}", shown(&item[key]))));
-            }
+            let named = keys.iter().zip(&key).map(|(name, value)| format!("{name} {}", shown(value)));
+            let message = format!("duplicate value: {}", named.collect::<Vec<_>>().join(" "));
+            problems.push(invalid(&path, message));
         }
     }
 }
@@ -227,6 +250,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// A name that anybody may give, for a path.
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 /// What stands before the `@` of a URL is a secret.
 fn without_password(text: &str) -> String {
     let host = |rest: &str| rest.split(['/', '?', '#']).next().map_or(0, str::len);
@@ -236,15 +264,16 @@ fn without_password(text: &str) -> String {
     }
 }
 
-/// An API server drops a null where there is a default; a null elsewhere has been refused.
-fn without_nulls(value: &Value) -> Value {
+/// An API server drops a null where there is a default; a null elsewhere has been refused. What has no schema stays as it is.
+fn without_nulls(schema: &Value, value: &Value) -> Value {
     match value {
+        _ if schema["x-kubernetes-preserve-unknown-fields"] == true => value.clone(),
         Value::Object(fields) => fields
             .iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name.clone(), without_nulls(value)))
+            .map(|(name, value)| (name.clone(), without_nulls(&schema["properties"][name], value)))
             .collect(),
-        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        Value::Array(items) => items.iter().map(|item| without_nulls(&schema["items"], item)).collect(),
         other => other.clone(),
     }
 }

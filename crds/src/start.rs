@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::Instant;
 
 /// Where a Processor begins that has not read yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,13 +21,6 @@ pub enum StartFrom {
     At(Instant),
 }
 
-/// An instant, as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant {
-    text: String,
-    millis: i64,
-}
-
 /// The text is no start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -36,15 +30,6 @@ pub struct Invalid;
 
 /// The form, as the schema states it.
 pub const PATTERN: &str = "^(Latest|Earliest|Committed|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))$";
-
-// === impl Instant ===
-
-impl Instant {
-    /// In milliseconds since the Unix epoch.
-    pub const fn millis(&self) -> i64 {
-        self.millis
-    }
-}
 
 // === impl StartFrom ===
 
@@ -56,14 +41,7 @@ impl FromStr for StartFrom {
             "Latest" => Ok(Self::Latest),
             "Earliest" => Ok(Self::Earliest),
             "Committed" => Ok(Self::Committed),
-            // The parser would also take a space for the T, and lower case.
-            _ if !text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.TZ+".contains(&byte)) => Err(Invalid),
-            _ => match text.parse::<Timestamp>() {
-                Ok(instant) if instant.as_millisecond() >= 0 => {
-                    Ok(Self::At(Instant { text: text.to_owned(), millis: instant.as_millisecond() }))
-                }
-                _ => Err(Invalid),
-            },
+            _ => text.parse().map(Self::At).map_err(|_| Invalid),
         }
     }
 }
@@ -74,7 +52,7 @@ impl fmt::Display for StartFrom {
             Self::Latest => "Latest",
             Self::Earliest => "Earliest",
             Self::Committed => "Committed",
-            Self::At(instant) => &instant.text,
+            Self::At(instant) => return instant.fmt(f),
         })
     }
 }

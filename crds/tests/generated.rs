@@ -1,4 +1,4 @@
-//! The CRDs in `crds/yaml` and the page in `docs/resources.md` are what the types say; `UPDATE=1` writes them.
+//! The CRDs in `crds/yaml` and in the chart, and the page in `docs/resources.md` are what the types say; `UPDATE=1` writes them.
 
 use std::{fs, path::Path};
 
@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 
 #[test]
 fn the_files_are_what_the_types_say() {
-    check("yaml/producers.yaml", &crd::yaml(Kind::Producer));
-    check("yaml/processors.yaml", &crd::yaml(Kind::Processor));
+    for (kind, name) in [(Kind::Producer, "producers.yaml"), (Kind::Processor, "processors.yaml")] {
+        let text = crd::yaml(kind);
+        check(&format!("yaml/{name}"), &text);
+        // A chart can hold nothing that lies outside of it.
+        check(&format!("../charts/evhub/files/crds/{name}"), &text);
+    }
 }
 
 #[test]
@@ -76,6 +80,9 @@ fn decoded(kind: Kind, spec: &Value) -> Value {
 
 /// What an API server does: a missing field with a default gets it; what is there is descended into.
 fn fill(schema: &Value, value: &mut Value) {
+    for item in value.as_array_mut().into_iter().flatten() {
+        fill(&schema["items"], item);
+    }
     let Some(fields) = value.as_object_mut() else { return };
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         if let Some(default) = schema.get("default") {
@@ -106,6 +113,10 @@ fn limited(schema: &Value, path: &str) {
         Some("array") => {
             assert!(schema.get("maxItems").is_some(), "{path} needs maxItems");
             limited(&schema["items"], &format!("{path}[]"));
+        }
+        Some("object") if schema["additionalProperties"].is_object() => {
+            assert!(schema.get("maxProperties").is_some(), "{path} needs maxProperties");
+            limited(&schema["additionalProperties"], &format!("{path}.*"));
         }
         _ => {}
     }

@@ -16,7 +16,7 @@ use evhub_routing::{Generation, Snapshot};
 use http::{StatusCode, header};
 use serde::Serialize;
 
-use crate::{Hub, problem};
+use crate::{Hub, follow::Status, problem};
 
 #[derive(Clone)]
 struct Admin<J: Journal> {
@@ -35,6 +35,18 @@ struct Readiness {
     configured: bool,
     /// The accepted Processors that do not listen yet.
     waiting: Vec<String>,
+    /// How it follows whoever says what to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<Status>,
+}
+
+/// What runs, and who said so.
+#[derive(Debug, Serialize)]
+struct Running {
+    #[serde(flatten)]
+    snapshot: Arc<Snapshot>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<Status>,
 }
 
 /// The listener for those who watch over this process.
@@ -66,7 +78,18 @@ fn readiness<J: Journal>(admin: &Admin<J>) -> Readiness {
     let draining = admin.drain.has_begun();
     // Having been told nothing is not the same as having been told that there is nothing.
     let configured = snapshot.generation != Generation::default();
-    Readiness { ready: configured && !draining && waiting.is_empty(), draining, configured, waiting }
+    let control = status(&admin.hub);
+    let settled = match &control {
+        None => waiting.is_empty(),
+        // Many run the same: a Processor that cannot listen anywhere must not turn publishers away everywhere. What does not
+        // listen after a while is told to whoever serves control.
+        Some(status) => status.applied.is_some(),
+    };
+    Readiness { ready: configured && !draining && settled, draining, configured, waiting, control }
+}
+
+fn status<J: Journal>(hub: &Hub<J>) -> Option<Status> {
+    hub.following.as_ref().map(|following| following.borrow().clone())
 }
 
 async fn metrics<J: Journal>(State(admin): State<Admin<J>>) -> Response {
@@ -75,6 +98,6 @@ async fn metrics<J: Journal>(State(admin): State<Admin<J>>) -> Response {
     ([(header::CONTENT_TYPE, openmetrics)], text).into_response()
 }
 
-async fn snapshot<J: Journal>(State(admin): State<Admin<J>>) -> Json<Arc<Snapshot>> {
-    Json(admin.hub.running())
+async fn snapshot<J: Journal>(State(admin): State<Admin<J>>) -> Json<Running> {
+    Json(Running { snapshot: admin.hub.running(), control: status(&admin.hub) })
 }

@@ -10,6 +10,7 @@ mod local;
 mod log;
 mod readers;
 mod replay;
+mod replays;
 mod resume;
 mod status;
 mod tail;
@@ -26,14 +27,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 pub use self::local::local;
-use self::{letters::Letters, readers::Readers};
+use self::{letters::Letters, readers::Readers, replays::Replays};
 use crate::{
     Hub, ingest,
     problem::{self, Problem, reason},
 };
 
 /// How many items a list has when nobody says how many, and the most it may have.
-const PAGE: (usize, usize) = (100, 1000);
+pub(crate) const PAGE: (usize, usize) = (100, 1000);
 /// About how many bytes of records one page reads: enough for any page of usual events, and little beside what the door
 /// holds.
 const PAGE_BYTES: usize = 8 << 20;
@@ -44,23 +45,24 @@ struct Api<J: Journal> {
     hub: Hub<J>,
     letters: Letters,
     readers: Readers,
+    replays: Replays,
     /// Room for those who watch.
     watchers: Arc<Semaphore>,
 }
 
 /// One page of a list; `next` leads to the following one.
 #[derive(Debug, Serialize)]
-struct Page<T> {
-    items: Vec<T>,
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// The listener for tools.
 pub fn router<J: Journal>(hub: Hub<J>) -> Router {
     let watchers = Arc::new(Semaphore::new(tail::WATCHERS));
-    let (letters, readers) = (Letters::default(), Readers::default());
-    let api = Api { hub: hub.clone(), letters, readers, watchers };
+    let (letters, readers, replays) = (Letters::default(), Readers::default(), Replays::default());
+    let api = Api { hub: hub.clone(), letters, readers, replays, watchers };
     Router::new()
         .route("/namespaces", get(status::namespaces::<J>))
         .route("/namespaces/{namespace}/producers", get(status::producers::<J>))
@@ -72,20 +74,24 @@ pub fn router<J: Journal>(hub: Hub<J>) -> Router {
         .route("/namespaces/{namespace}/processors/{name}/dead", get(dead::list::<J>))
         .route("/namespaces/{namespace}/processors/{name}/dead/{id}", get(dead::show::<J>))
         .route("/namespaces/{namespace}/processors/{name}/replays", post(replay::replay::<J>))
+        .route(
+            "/namespaces/{namespace}/processors/{name}/replays/{id}",
+            get(replays::show::<J>).delete(replays::stop::<J>),
+        )
         .route("/namespaces/{namespace}/processors/{name}/resume", post(resume::resume::<J>))
         .with_state(api)
-        .merge(ingest::routes().with_state(hub))
+        .merge(ingest::routes().with_state(Arc::new(hub)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
 }
 
 /// An instant as clients read it: RFC 3339, UTC, milliseconds.
-fn instant(millis: i64) -> Option<String> {
+pub(crate) fn instant(millis: i64) -> Option<String> {
     jiff::Timestamp::from_millisecond(millis).ok().map(|instant| format!("{instant:.3}"))
 }
 
 /// A record's key where it is text, and where it is not.
-fn text_or_base64(bytes: Option<&bytes::Bytes>) -> (Option<String>, Option<String>) {
+pub(crate) fn text_or_base64(bytes: Option<&bytes::Bytes>) -> (Option<String>, Option<String>) {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     match bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| STANDARD.encode(bytes))) {
         None => (None, None),

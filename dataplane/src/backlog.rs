@@ -19,7 +19,7 @@ struct Stretch {
 impl Backlog {
     /// Looks it up. `None` while some partition has no committed offset, because then nobody knows where it begins.
     pub(crate) async fn of<J: Journal>(journal: &J, processor: &Processor) -> Result<Option<Self>, Error> {
-        let partitions = partitions(journal, processor);
+        let partitions = partitions(journal, processor).await?;
         let committed = journal.committed(&processor.group, &partitions).await?;
         let committed: HashMap<_, _> = committed.into_iter().map(|c| (c.partition, c.offset)).collect();
         let mut stretches = Vec::with_capacity(partitions.len());
@@ -52,12 +52,15 @@ impl Backlog {
 }
 
 /// Every partition that feeds the Processor; its inbox only once it has one.
-fn partitions<J: Journal>(journal: &J, processor: &Processor) -> Vec<TopicPartition> {
-    let inbox = journal.partitions(&processor.inbox_topic).map(|_| &processor.inbox_topic);
-    let topics = processor.routes.iter().map(|route| &route.topic).chain(inbox);
+async fn partitions<J: Journal>(journal: &J, processor: &Processor) -> Result<Vec<TopicPartition>, Error> {
+    let inbox = journal.look_up(&processor.inbox_topic).await?.map(|_| &processor.inbox_topic);
+    let mut topics: Vec<&String> = processor.routes.iter().map(|route| &route.topic).chain(inbox).collect();
+    for route in &processor.routes {
+        topics.extend(journal.look_up(&route.due_topic).await?.map(|_| &route.due_topic));
+    }
     let all = |topic: &String| {
         let topic = topic.clone();
         (0..processor.partitions).map(move |partition| TopicPartition { topic: topic.clone(), partition })
     };
-    topics.flat_map(all).collect()
+    Ok(topics.into_iter().flat_map(all).collect())
 }

@@ -1,24 +1,33 @@
 //! EvHub v1, for clients that keep their stubs: one meaning behind its gRPC and its HTTP JSON form.
 //!
-//! What goes wrong is said in `ret`, never by the transport: a code of EvHub's, and the sentence that every other surface
-//! says. What this version does not do is refused and says so; nothing is delivered now that was to come later.
+//! What goes wrong is said in `ret`, not by the transport: a code of EvHub's, and the sentence that every other surface
+//! says. The transport fails a call that is none: a message that does not decode, a method that nobody has, a failure of the
+//! hub. What this version does not do is refused and says so; nothing is delivered now that was to come later.
 
 mod calls;
 mod event;
 mod http;
 mod json;
+mod repeat;
+mod told;
+pub(crate) mod transaction;
 
 use evhub_event::Event;
 use evhub_journal::Journal;
 use evhub_proto::{
     evhub_comm::Result as Ret,
-    evhub_producer::{CommitReq, CommitRsp, PrepareRsp, ReportReq, ReportRsp, RollbackReq, RollbackRsp},
+    evhub_producer::{ReportReq, ReportRsp},
 };
 
-pub(crate) use self::{calls::Server, http::routes};
+pub(crate) use self::{calls::Server, http::routes, told::Method};
 use crate::{
     Hub,
-    ingest::{self, Charge, append::append, take, trace::Asked},
+    ingest::{
+        self, Charge,
+        append::{Landed, append},
+        take,
+        trace::Asked,
+    },
     problem::Problem,
 };
 
@@ -30,6 +39,8 @@ const MAX_LIST: usize = 1024;
 enum Code {
     /// The request is not valid.
     Parameter = 10000,
+    /// The same was published under the same key.
+    Repeated = 10001,
     /// The event could not be stored.
     Produce = 20000,
     /// A delayed or repeated event could not be stored.
@@ -38,6 +49,10 @@ enum Code {
     System = 20005,
     /// A half message could not be stored.
     Prepare = 21000,
+    /// A half message that is to be committed was decided on before.
+    Committed = 21001,
+    /// The same of one that is to be rolled back.
+    RolledBack = 21002,
 }
 
 /// What went wrong.
@@ -47,11 +62,18 @@ struct Fault {
     message: String,
 }
 
-/// Publishes an event. It has its id whatever becomes of it.
+/// Publishes an event. It has its id whatever becomes of it, unless it was published before.
 async fn report<J: Journal>(hub: &Hub<J>, request: ReportReq, charge: Charge, asked: &Asked) -> ReportRsp {
     let event_id = Event::new_id();
-    let ret = publish(hub, request, &event_id, charge, asked).await.err().map(Ret::from);
-    ReportRsp { ret, event_id }
+    match publish(hub, request, &event_id, charge, asked).await {
+        Ok(Landed::Once(receipt)) if receipt.event_id != event_id => {
+            let message = "this was published already under its key: event_id is that event's".to_owned();
+            let ret = Some(Fault { code: Code::Repeated, message }.into());
+            ReportRsp { ret, event_id: receipt.event_id }
+        }
+        Ok(_) => ReportRsp { ret: None, event_id },
+        Err(fault) => ReportRsp { ret: Some(fault.into()), event_id },
+    }
 }
 
 async fn publish<J: Journal>(
@@ -60,47 +82,26 @@ async fn publish<J: Journal>(
     id: &str,
     charge: Charge,
     asked: &Asked,
-) -> Result<(), Fault> {
+) -> Result<Landed, Fault> {
     let ReportReq { event, trigger, option } = request;
     let event = event.ok_or_else(|| Fault::parameter("event is missing"))?;
     let producer = event::producer(&hub.running(), &event)?;
     let read = event::read(id, event, trigger, option).and_then(|event| {
-        take::fits(&producer, &event.0)?;
+        take::fits(&producer, &event)?;
         take::admit(hub, &producer, 1)?;
         Ok(event)
     });
     let event = read.inspect_err(|Fault { code, message }| {
         ingest::refused(hub, &producer.name, asked, || ((*code as i32).to_string(), message.clone()));
     })?;
-    append(hub, &producer, &event, charge, asked).await?;
-    Ok(())
+    let delayed = event.1.when.is_some();
+    let landed = append(hub, &producer, &event, charge, asked).await.map_err(Fault::from);
+    landed.map_err(|fault| if delayed { fault.delayed() } else { fault })
 }
 
-fn prepare() -> PrepareRsp {
-    let message = "half messages are not taken by this version; nothing was stored";
-    PrepareRsp { ret: Some(Fault { code: Code::Prepare, message: message.to_owned() }.into()), tx: None }
-}
-
-fn commit(request: &CommitReq) -> CommitRsp {
-    let fault = if request.trigger.is_none() {
-        Fault::parameter("trigger is missing")
-    } else {
-        unknown_transaction(&request.event_id)
-    };
-    CommitRsp { ret: Some(fault.into()), tx: None }
-}
-
-fn rollback(request: &RollbackReq) -> RollbackRsp {
-    RollbackRsp { ret: Some(unknown_transaction(&request.event_id).into()), tx: None }
-}
-
-/// No half message is ever taken here, so there is none of any id.
-fn unknown_transaction(id: &str) -> Fault {
-    if id.is_empty() {
-        return Fault::parameter("event_id is missing");
-    }
-    let message = "there is no half message of this id: this version takes none";
-    Fault { code: Code::System, message: message.to_owned() }
+/// What is said of a report that was not even read. It would have had this id.
+fn unreported(fault: Fault) -> ReportRsp {
+    ReportRsp { ret: Some(fault.into()), event_id: Event::new_id() }
 }
 
 // === impl Fault ===
@@ -108,6 +109,14 @@ fn unknown_transaction(id: &str) -> Fault {
 impl Fault {
     fn parameter(message: impl Into<String>) -> Self {
         Self { code: Code::Parameter, message: message.into() }
+    }
+
+    /// The same of an event that was to come later.
+    fn delayed(self) -> Self {
+        match self.code {
+            Code::Produce => Self { code: Code::DelayProduce, ..self },
+            _ => self,
+        }
     }
 
     fn too_long(list: &str) -> Self {

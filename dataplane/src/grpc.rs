@@ -1,7 +1,7 @@
 //! Publishing over gRPC, on a listener of its own: HTTP/2 without TLS, as gRPC clients speak it.
 //!
 //! The services say what each call means; around them one place bounds calls and connections, and says no in the words of
-//! every other surface. Served: `evhub.ingest.v1.Ingest`, EvHub v1's `evhubProducer`, health and reflection.
+//! every other surface. Served: `evhub.ingest.v1.Ingest`, `evhub.ledger.v1.Ledger`, EvHub v1's `evhubProducer`, health and reflection.
 
 pub(crate) mod bare;
 mod call;
@@ -18,22 +18,27 @@ use std::{sync::Arc, time::Duration};
 
 use evhub_journal::Journal;
 use evhub_lifecycle::Drain;
-use evhub_proto::{DESCRIPTORS, health::health_server::HealthServer};
+use evhub_proto::{DESCRIPTORS, health::health_server::HealthServer, ledger::shards_server::ShardsServer};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
-pub(crate) use self::{event::instant, intake::Taken};
+pub(crate) use self::{
+    event::{decode, instant},
+    intake::Taken,
+};
 use crate::{
     Hub, evhub,
     server::{
         self,
         multiplex::{AGE, PING, PONG, STREAMS},
     },
+    timers, transactions,
 };
 
 /// The services whose health can be asked for, beside that of the whole.
-const SERVICES: [&str; 2] = ["evhub.ingest.v1.Ingest", "evhub_producer.evhubProducer"];
+const SERVICES: [&str; 3] =
+    ["evhub.ingest.v1.Ingest", "evhub.ledger.v1.Ledger", "evhub_producer.evhubProducer"];
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +106,10 @@ pub fn routes<J: Journal>(hub: &Hub<J>, drain: &Drain) -> Routes {
     let ingest = lazy::Server(ingest::Service { hub: hub.clone() });
     let producer = evhub::Server { hub: hub.clone() };
     let health = HealthServer::new(health::Service { drain: drain.clone() });
-    let routes = Routes::new(ingest).add_service(producer).add_service(health);
+    let timers = timers::grpc::Service { hub: hub.clone() };
+    let (ledger, shards) = (transactions::grpc::Server::new(timers.clone()), ShardsServer::new(timers));
+    let routes = Routes::new(ingest).add_service(producer).add_service(ledger).add_service(shards);
+    let routes = routes.add_service(health);
     match reflection() {
         Ok(reflection) => routes.add_service(reflection),
         // Our own descriptors, checked by a test: without them the services work all the same.
@@ -124,10 +132,15 @@ fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, tonic_r
 // === impl Ending ===
 
 impl Ending {
-    fn of<T>(request: &tonic::Request<T>) -> Drain {
-        let found = request.extensions().get::<Self>().map(|Self(drain)| drain.clone());
-        // Every call of ours has one; a call without would never have to end.
-        found.unwrap_or_else(|| evhub_lifecycle::channel().1)
+    /// Of a call; one that came by no connection never has to end.
+    fn of<T>(request: &tonic::Request<T>) -> impl Future<Output = ()> + Send + use<T> {
+        let found = request.extensions().get::<Self>().map(|Self(drain)| drain.begun());
+        async move {
+            match found {
+                Some(begun) => begun.await,
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! What every surface of one dataplane shares: the log, what runs, and how it is doing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use evhub_dispatch::{Progress, worker::Room};
+use evhub_dispatch::{Progress, exchange::Exchange, worker::Room};
 use evhub_journal::Journal;
-use evhub_routing::{Name, Snapshot};
+use evhub_ledger::{Ledger, Settings};
+use evhub_routing::{Generation, Name, Snapshot};
 use evhub_telemetry::Tracer;
 use tokio::sync::watch;
 
 use crate::{
+    egress::Egress,
+    follow::Status,
     ingest::{Door, Quotas},
     meters::Meters,
 };
@@ -23,29 +26,54 @@ pub struct Hub<J: Journal> {
     pub journal: J,
     /// What runs now.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// The Processors that were written and do not run.
+    /// Whether this process delivers, too.
+    pub dispatches: bool,
+    /// As of which snapshot workers work: whatever is not in it any more has ended.
+    pub works: watch::Sender<Generation>,
+    /// Where deliveries may go.
+    pub egress: Egress,
+    /// How it follows whoever says what to run; `None` where nobody has to.
+    pub following: Option<watch::Receiver<Status>>,
+    /// The Producers and Processors that were written and do not run.
     pub unserved: watch::Receiver<Arc<[Unserved]>>,
     /// How each Processor is doing.
     pub board: Board,
     /// Who waits for an inbox to appear.
     pub inboxes: Inboxes,
+    /// Who waits for topics of events come due to appear.
+    pub dues: Dues,
     /// Who waits to be resumed.
     pub resumes: Resumes,
+    /// What is to come due.
+    pub ledger: Ledger<J>,
     /// What the surfaces count.
     pub meters: Meters,
     /// How many bytes of events may be on their way to the log at once, over all listeners.
     pub door: Door,
     /// What workers may have in memory.
     pub room: Room,
+    /// Where workers of several processes say what part of a Processor's allowance each takes.
+    pub exchange: Exchange<J>,
     /// How many events a second each Producer lets in, over all listeners.
     pub quotas: Quotas,
     /// Makes the spans of publishing and of attempts.
     pub tracer: Tracer,
 }
 
-/// A Processor that was written and does not run, as far as that was so when the snapshot was made.
+/// What a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Of {
+    /// A named stream.
+    Producer,
+    /// A service that receives.
+    Processor,
+}
+
+/// A resource that was written and does not run, as far as that was so when the snapshot was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unserved {
+    /// What it is.
+    pub of: Of,
     /// Its name.
     pub name: Name,
     /// Whether its spec is obeyed as soon as everything it names is there; it then belongs to what must run.
@@ -63,6 +91,10 @@ pub struct Board(Arc<Mutex<BTreeMap<String, Arc<Progress>>>>);
 #[derive(Clone, Debug, Default)]
 pub struct Inboxes(Arc<Mutex<BTreeMap<Name, watch::Sender<bool>>>>);
 
+/// Tells workers which Producers' topics of events come due are there. The topics themselves are the truth.
+#[derive(Clone, Debug, Default)]
+pub struct Dues(watch::Sender<Arc<BTreeSet<String>>>);
+
 /// Tells a Processor's worker that somebody wants it to go on after it suspended itself.
 #[derive(Clone, Debug, Default)]
 pub struct Resumes(Arc<Mutex<BTreeMap<Name, watch::Sender<u64>>>>);
@@ -73,16 +105,24 @@ impl<J: Journal> Hub<J> {
     /// A hub over this log that runs what the snapshots say. The first snapshot counts as received only when its
     /// generation is not the default one.
     pub fn new(journal: J, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+        let ledger = Ledger::new(journal.clone(), Settings::default());
         Self {
             journal,
+            ledger,
             snapshot,
+            dispatches: true,
+            works: watch::Sender::default(),
+            egress: Egress::default(),
+            following: None,
             unserved: watch::channel(Arc::default()).1,
             board: Board::default(),
             inboxes: Inboxes::default(),
+            dues: Dues::default(),
             resumes: Resumes::default(),
             meters: Meters::default(),
             door: Door::default(),
             room: Room::default(),
+            exchange: Exchange::none(),
             quotas: Quotas::default(),
             tracer: Tracer::default(),
         }
@@ -98,8 +138,11 @@ impl<J: Journal> Hub<J> {
         self.resumes.resume(name);
     }
 
-    /// The Processors that run and do not listen yet as they are written now.
+    /// The Processors that run here and do not listen yet as they are written now.
     pub fn silent(&self) -> Vec<Name> {
+        if !self.dispatches {
+            return Vec::new();
+        }
         let running = self.running();
         let all = running.processors.iter();
         let silent =
@@ -118,7 +161,8 @@ impl<J: Journal> Hub<J> {
     pub fn waiting(&self) -> Vec<Name> {
         let running = self.running();
         let unserved = Arc::clone(&self.unserved.borrow());
-        let unresolved = unserved.iter().filter(|one| one.accepted).map(|one| &one.name);
+        let unresolved = unserved.iter().filter(|one| one.accepted && one.of == Of::Processor);
+        let unresolved = unresolved.map(|one| &one.name);
         let unresolved = unresolved.filter(|name| !running.processors.contains_key(*name));
         let mut waiting: Vec<Name> = self.silent().into_iter().chain(unresolved.cloned()).collect();
         waiting.sort();
@@ -142,6 +186,27 @@ impl Inboxes {
     fn with<T>(&self, name: &Name, act: impl FnOnce(&watch::Sender<bool>) -> T) -> T {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         act(map.entry(name.clone()).or_insert_with(|| watch::Sender::new(false)))
+    }
+}
+
+// === impl Dues ===
+
+impl Dues {
+    /// Says that this topic exists.
+    pub fn made(&self, topic: &str) {
+        self.0.send_if_modified(|known| {
+            !known.contains(topic) && Arc::make_mut(known).insert(topic.to_owned())
+        });
+    }
+
+    /// Whether it is known to exist.
+    pub fn has(&self, topic: &str) -> bool {
+        self.0.borrow().contains(topic)
+    }
+
+    /// Those that exist.
+    pub fn watch(&self) -> watch::Receiver<Arc<BTreeSet<String>>> {
+        self.0.subscribe()
     }
 }
 

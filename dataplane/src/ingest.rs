@@ -6,8 +6,10 @@
 
 pub(crate) mod append;
 pub(crate) mod body;
+pub(crate) mod claim;
 mod door;
 mod quota;
+pub(crate) mod schedule;
 pub(crate) mod take;
 pub(crate) mod trace;
 
@@ -24,16 +26,17 @@ use evhub_journal::{Journal, Position};
 use evhub_routing::{Name, Producer};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub(crate) use self::door::Charge;
+use self::{append::Landed, schedule::Scheduled, take::Taken, trace::Asked};
 pub use self::{
     door::Door,
     quota::{Over, Quotas},
 };
-use self::{take::Taken, trace::Asked};
 use crate::{
     Hub,
+    api::instant,
     meters::Ending,
     problem::{self, Ended, Outcome, Problem, reason},
     request::Named,
@@ -44,13 +47,22 @@ const ALLOW: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 /// What a header cannot carry as it is, as the CloudEvents HTTP binding has it.
 const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// Where an event lies, as its publisher is told.
+/// Where an event lies, or when it will be published, as its publisher is told.
 #[derive(Debug, Serialize)]
 struct Receipt {
     id: String,
-    producer: String,
-    partition: u32,
-    offset: u64,
+    #[serde(serialize_with = "name_of")]
+    producer: Arc<Producer>,
+    /// Nothing of an event that was published once: whoever asks again is told the same.
+    #[serde(flatten)]
+    landed: Option<Told>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Told {
+    At { partition: u32, offset: u64 },
+    Later { timer: String, due: String },
 }
 
 /// What was published, in the order of the events.
@@ -66,19 +78,22 @@ pub fn router<J: Journal>(hub: Hub<J>) -> Router {
     routes()
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
-        .with_state(hub)
+        .with_state(Arc::new(hub))
 }
 
-/// The publishing paths, to be served beside others.
-pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
+/// The publishing paths, to be served beside others. Each request gets a copy of the state, and a hub has many parts.
+pub(crate) fn routes<J: Journal>() -> Router<Arc<Hub<J>>> {
     Router::new()
         .route("/namespaces/{namespace}/producers/{name}", post(sink).options(options))
         .route("/namespaces/{namespace}/producers/{name}/events", post(receipt).options(options))
         .merge(crate::evhub::routes())
+        .merge(crate::timers::http::routes())
+        .merge(crate::schedules::http::routes())
+        .merge(crate::transactions::http::routes())
 }
 
 async fn sink<J: Journal>(
-    State(hub): State<Hub<J>>,
+    State(hub): State<Arc<Hub<J>>>,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -91,16 +106,24 @@ async fn sink<J: Journal>(
 }
 
 async fn receipt<J: Journal>(
-    State(hub): State<Hub<J>>,
+    State(hub): State<Arc<Hub<J>>>,
     Named(name): Named,
     request: Request,
 ) -> Result<Response, Problem> {
     let published = publish(&hub, &name, request).await?;
-    Ok((StatusCode::ACCEPTED, Json(published)).into_response())
+    let mut headers = HeaderMap::new();
+    if let Published::One(Receipt { landed: Some(Told::Later { timer, .. }), .. }) = &published {
+        let path = format!("/namespaces/{}/producers/{}/timers/{timer}", name.namespace, name.name);
+        headers.extend(HeaderValue::try_from(path).ok().map(|path| (header::LOCATION, path)));
+    }
+    Ok((StatusCode::ACCEPTED, headers, Json(published)).into_response())
 }
 
 /// The handshake of the CloudEvents web hook: anybody who may publish may publish as fast as they like.
-async fn options<J: Journal>(State(hub): State<Hub<J>>, Named(name): Named) -> Result<Response, Problem> {
+async fn options<J: Journal>(
+    State(hub): State<Arc<Hub<J>>>,
+    Named(name): Named,
+) -> Result<Response, Problem> {
     find(&hub, &name)?;
     let any = HeaderValue::from_static("*");
     let headers = [
@@ -122,8 +145,8 @@ async fn publish<J: Journal>(hub: &Hub<J>, name: &Name, request: Request) -> Res
     let taken = take::take(hub, &producer, &parts, body, &mut charge).await;
     match taken.inspect_err(|problem| refused(hub, name, &asked, || problem.words()))? {
         Taken::One(event) => {
-            let position = append::append(hub, &producer, &event, charge, &asked).await?;
-            Ok(Published::One(Receipt::new(&event.0, &producer, position)))
+            let landed = append::append(hub, &producer, &event, charge, &asked).await?;
+            Ok(Published::One(Receipt::new(&event.0, &producer, landed)))
         }
         Taken::Batch(events) => batch(hub, &producer, events, charge, &asked).await.map(Published::Batch),
     }
@@ -158,7 +181,7 @@ async fn batch<J: Journal>(
     let events: Arc<[_]> = events.into();
     let results = append::append_all(hub, producer, Arc::clone(&events), charge, asked).await;
     if results.iter().all(Result::is_ok) {
-        let receipt = |(event, position): (&(Event, Controls), _)| Receipt::new(&event.0, producer, position);
+        let receipt = |(event, landed): (&(Event, Controls), _)| Receipt::new(&event.0, producer, landed);
         return Ok(events.iter().zip(results.into_iter().flatten()).map(receipt).collect());
     }
     let each = events.iter().zip(&results).enumerate();
@@ -167,17 +190,22 @@ async fn batch<J: Journal>(
 }
 
 /// What became of one event of a batch.
-fn ended(index: usize, event: &Event, result: &Result<Position, Problem>) -> Ended {
+fn ended(index: usize, event: &Event, result: &Result<Landed, Problem>) -> Ended {
     let (outcome, position, reason) = match result {
-        Ok(position) => ("accepted", Some(position), None),
+        Ok(Landed::At(position)) => ("accepted", Some(position), None),
+        Ok(Landed::Later(_) | Landed::Once(_)) => ("accepted", None, None),
         Err(problem) => (problem.outcome.word(), None, Some(problem.reason.word)),
     };
     let (partition, offset) = (position.map(|at| at.partition), position.map(|at| at.offset));
-    Ended { index, outcome, id: event.id.clone(), partition, offset, reason }
+    let id = match result {
+        Ok(Landed::Once(receipt)) => receipt.event_id.clone(),
+        _ => event.id.clone(),
+    };
+    Ended { index, outcome, id, partition, offset, reason }
 }
 
 /// What is said of a batch that was not accepted whole.
-fn refusal(results: Vec<Result<Position, Problem>>) -> Problem {
+fn refusal(results: Vec<Result<Landed, Problem>>) -> Problem {
     let nothing = results.iter().all(|result| matches!(result, Err(p) if p.outcome == Outcome::Rejected));
     if nothing && let Some(Err(first)) = results.into_iter().next() {
         return first;
@@ -186,11 +214,29 @@ fn refusal(results: Vec<Result<Position, Problem>>) -> Problem {
     Problem::new(reason::BATCH_MIXED, detail).unknown().retry_after(1)
 }
 
+fn name_of<S: Serializer>(producer: &Arc<Producer>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&producer.name)
+}
+
 // === impl Receipt ===
 
 impl Receipt {
-    fn new(event: &Event, producer: &Producer, Position { partition, offset }: Position) -> Self {
-        Self { id: event.id.clone(), producer: producer.name.to_string(), partition, offset }
+    fn new(event: &Event, producer: &Arc<Producer>, landed: Landed) -> Self {
+        let later = |Scheduled { timer, due }: Scheduled| {
+            let (timer, due) = (timer.to_string(), instant(due).unwrap_or_default());
+            Told::Later { timer, due }
+        };
+        let (id, landed) = match landed {
+            Landed::At(Position { partition, offset }) => {
+                (event.id.clone(), Some(Told::At { partition, offset }))
+            }
+            Landed::Later(scheduled) => (event.id.clone(), Some(later(scheduled))),
+            Landed::Once(receipt) => {
+                let timer = claim::timer_of(&receipt).map(later);
+                (receipt.event_id, timer)
+            }
+        };
+        Self { id, producer: Arc::clone(producer), landed }
     }
 
     fn headers(&self) -> HeaderMap {
@@ -200,8 +246,19 @@ impl Receipt {
         if let Ok(id) = HeaderValue::try_from(id) {
             headers.insert(HeaderName::from_static("evhub-id"), id);
         }
-        headers.insert(HeaderName::from_static("evhub-partition"), self.partition.into());
-        headers.insert(HeaderName::from_static("evhub-offset"), self.offset.into());
+        let Some(landed) = &self.landed else { return headers };
+        let pairs = match landed {
+            Told::At { partition, offset } => {
+                [("evhub-partition", Some((*partition).into())), ("evhub-offset", Some((*offset).into()))]
+            }
+            Told::Later { timer, due } => [
+                ("evhub-timer", HeaderValue::try_from(timer).ok()),
+                ("evhub-due", HeaderValue::try_from(due).ok()),
+            ],
+        };
+        headers.extend(
+            pairs.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value?))),
+        );
         headers
     }
 }

@@ -93,10 +93,12 @@ pub async fn method_not_allowed(method: http::Method) -> Problem {
     Problem::new(reason::METHOD_NOT_ALLOWED, detail)
 }
 
-/// Writes the body of a response that carries a [`Problem`]; hands it back beside, for the log.
-pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<Problem>) {
+/// Writes the body of a response that carries a [`Problem`]; hands it back beside, with the id that the request gets then,
+/// for the log.
+pub fn finish(mut response: Response, id: impl FnOnce() -> String) -> (Response, Option<(Problem, String)>) {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return (response, None) };
-    *response.body_mut() = Body::from(problem.document(request_id));
+    let id = id();
+    *response.body_mut() = Body::from(problem.document(&id));
     let headers = response.headers_mut();
     // The router has noted the length of the body that was not there yet.
     headers.remove(header::CONTENT_LENGTH);
@@ -107,7 +109,7 @@ pub fn finish(mut response: Response, request_id: &str) -> (Response, Option<Pro
     if problem.close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    (response, Some(problem))
+    (response, Some((problem, id)))
 }
 
 // === impl Outcome ===
@@ -273,8 +275,8 @@ mod tests {
     #[test]
     fn the_document_is_whole() {
         let problem = Problem::new(reason::BUSY, "later").at("body").unknown().retry_after(3).closing();
-        let (response, told) = finish(problem.clone().into_response(), "r1");
-        assert_eq!(told.as_ref(), Some(&problem));
+        let (response, told) = finish(problem.clone().into_response(), || "r1".to_owned());
+        assert_eq!(told, Some((problem.clone(), "r1".to_owned())));
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "3");
         assert_eq!(response.headers()["connection"], "close");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use evhub_event::invalid::quote;
 use evhub_routing::Name;
 use http::{Uri, request::Parts};
@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(name(&mut segments(parts, state).await?)))
+        Ok(Self(name(&segments(parts, state).await?)))
     }
 }
 
@@ -33,21 +33,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Identified {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let mut segments = segments(parts, state).await?;
-        Ok(Self(name(&mut segments), segments.remove("id").unwrap_or_default()))
+        let segments = segments(parts, state).await?;
+        Ok(Self(name(&segments), part(&segments, "id").to_owned()))
     }
 }
 
-async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<BTreeMap<String, String>, Problem> {
+async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, Problem> {
     // A path that does not decode names nothing that exists.
     let nothing = |_| Problem::new(reason::NOT_FOUND, "the path is not valid");
-    Path::from_request_parts(parts, state).await.map(|Path(segments)| segments).map_err(nothing)
+    RawPathParams::from_request_parts(parts, state).await.map_err(nothing)
 }
 
 /// Lists name a namespace only, and no resource has an empty name.
-fn name(segments: &mut BTreeMap<String, String>) -> Name {
-    let mut part = |name: &str| segments.remove(name).unwrap_or_default();
-    Name::new(part("namespace"), part("name"))
+fn name(segments: &RawPathParams) -> Name {
+    Name::new(part(segments, "namespace"), part(segments, "name"))
+}
+
+fn part<'a>(segments: &'a RawPathParams, name: &str) -> &'a str {
+    segments.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
 }
 
 // === impl Query ===

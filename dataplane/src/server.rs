@@ -1,10 +1,11 @@
 //! HTTP connections, bounded in every phase. One accept loop serves every listener.
 //!
-//! HTTP/1.1, and HTTP/2 of clients that know we speak it. hyper parses; everything that can last has a bound of ours: how many connections, how long one may be silent, how
-//! long a head may take, how slowly a body may come, how long an answer may wait for its reader, and how long a drain
-//! may wait for requests. A panic ends one request, never the listener.
+//! HTTP/1.1, and HTTP/2 of clients that know we speak it. hyper parses; everything that can last has a bound of ours: how
+//! many connections, how long one may be silent, how long a head may take, how slowly a body may come, how long an answer
+//! may wait for its reader, and how long a drain may wait for requests. A panic ends one request, never the listener.
 
 mod connection;
+mod deadline;
 pub(crate) mod multiplex;
 mod pace;
 pub(crate) mod phase;

@@ -4,11 +4,7 @@
 //! stopped. A worker is told of an edit and sees to it by itself; the others hear nothing of it. One whose Processor is gone
 //! stops: it begins no attempt any more, and those under way are cut off when they take longer than a moment.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evhub_dispatch::{
     sender::Senders,
@@ -22,9 +18,9 @@ use tokio::{
     task::{self, JoinError, JoinSet},
     time::sleep,
 };
-use tracing::error;
+use tracing::{debug, error};
 
-use crate::Hub;
+use crate::{Hub, chains};
 
 /// How long to wait before starting a worker again that ended on its own, which only a defect can make it do.
 const RESTART: Duration = Duration::from_secs(1);
@@ -32,6 +28,9 @@ const RESTART: Duration = Duration::from_secs(1);
 /// How long a worker whose Processor is gone may take to end. What is quick is finished and committed by then; what is not
 /// has nobody left who wants it.
 const GONE: Duration = Duration::from_secs(1);
+
+/// How often is looked for topics that other processes have made.
+const LOOK: Duration = Duration::from_secs(5);
 
 struct Running {
     uid: String,
@@ -56,12 +55,14 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
     let (senders, running, tasks) = (Senders::default(), BTreeMap::new(), JoinSet::new());
     let mut workers = Workers { hub, senders, running, tasks };
     let mut begun = std::pin::pin!(drain.begun());
+    let mut looking = std::pin::pin!(look_for_topics(workers.hub.clone()));
     loop {
         workers.reconcile();
         tokio::select! {
             () = begun.as_mut() => break,
             Ok(()) = snapshots.changed() => {}
             Some(ended) = workers.tasks.join_next() => workers.ended(ended),
+            () = &mut looking => {}
         }
     }
     for running in workers.running.values() {
@@ -70,24 +71,68 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
     while workers.tasks.join_next().await.is_some() {}
 }
 
+/// Tells workers whose topics another process has made, again and again.
+async fn look_for_topics<J: Journal>(hub: Hub<J>) {
+    loop {
+        sleep(LOOK).await;
+        if let Err(error) = look(&hub).await {
+            // It would be away for the others as well.
+            debug!(%error, "it cannot be looked for topics");
+        }
+    }
+}
+
+async fn look<J: Journal>(hub: &Hub<J>) -> Result<(), evhub_journal::Error> {
+    for (name, processor) in &hub.running().processors {
+        if !*hub.inboxes.watch(name).borrow() && hub.journal.look_up(&processor.inbox_topic).await?.is_some()
+        {
+            hub.inboxes.made(name);
+        }
+        for route in &processor.routes {
+            if !hub.dues.has(&route.due_topic) && hub.journal.look_up(&route.due_topic).await?.is_some() {
+                hub.dues.made(&route.due_topic);
+            }
+        }
+    }
+    Ok(())
+}
+
 impl<J: Journal> Workers<J> {
     /// Starts what is missing, tells the others what they are to do, and stops those that nobody wants any more. A new
     /// Processor with the name of one that is gone is started when that one's worker has ended.
     fn reconcile(&mut self) {
         let wanted = self.hub.running();
         for (name, running) in &self.running {
-            match wanted.processors.get(name).filter(|processor| processor.uid == running.uid) {
+            let same = |processor: &&Arc<Processor>| processor.uid == running.uid && self.may_run(processor);
+            match wanted.processors.get(name).filter(same) {
                 Some(processor) => running.tell(work(&wanted, processor)),
                 None => {
                     running.gone.begin();
                 }
             }
         }
-        let missing: BTreeSet<&Name> =
-            wanted.processors.keys().filter(|name| !self.running.contains_key(*name)).collect();
-        for name in missing {
-            self.start(name.clone(), work(&wanted, &wanted.processors[name]));
+        let missing: Vec<&Arc<Processor>> = wanted
+            .processors
+            .values()
+            .filter(|processor| !self.running.contains_key(&processor.name) && self.may_run(processor))
+            .collect();
+        for processor in missing {
+            self.start(processor.name.clone(), work(&wanted, processor));
         }
+        let is_wanted = |(name, running): (&Name, &Running)| {
+            wanted
+                .processors
+                .get(name)
+                .is_some_and(|wanted| wanted.uid == running.uid && self.may_run(wanted))
+        };
+        if self.running.iter().all(is_wanted) {
+            self.hub.works.send_replace(wanted.generation);
+        }
+    }
+
+    /// Whether it may deliver where it wants to. One that may not waits, and loses nothing.
+    fn may_run(&self, processor: &Processor) -> bool {
+        self.hub.egress.allows(&processor.target)
     }
 
     fn start(&mut self, name: Name, work: Work) {
@@ -100,9 +145,12 @@ impl<J: Journal> Workers<J> {
             work: receiver,
             senders: self.senders.clone(),
             inbox: self.hub.inboxes.watch(&name),
+            dues: self.hub.dues.watch(),
             resume: self.hub.resumes.watch(&name),
             tracer: self.hub.tracer.clone(),
             room: self.hub.room.clone(),
+            exchange: self.hub.exchange.clone(),
+            chains: Some(Arc::new(chains::Ledger(self.hub.clone()))),
         };
         let ended = name.clone();
         let handle = self.tasks.spawn(async move {
@@ -166,9 +214,11 @@ impl Running {
 
 /// A Processor, and what EvHub calls its Producers, by their topics.
 fn work(snapshot: &Snapshot, processor: &Arc<Processor>) -> Work {
-    let known = processor.routes.iter().filter_map(|route| {
-        let producer = snapshot.producers.get(&route.producer)?;
-        Some((route.topic.clone(), producer.evhub.clone()))
+    let known = processor.routes.iter().flat_map(|route| {
+        let evhub = snapshot.producers.get(&route.producer).map(|producer| producer.evhub.clone());
+        [&route.topic, &route.due_topic]
+            .into_iter()
+            .filter_map(move |topic| Some((topic.clone(), evhub.clone()?)))
     });
     let producers: BTreeMap<String, EvhubName> = known.collect();
     Work { processor: Arc::clone(processor), producers }

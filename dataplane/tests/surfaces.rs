@@ -6,6 +6,7 @@ mod surfaces {
     mod attacks;
     mod batch;
     mod calls;
+    mod claims;
     mod cloudevents;
     mod dead;
     mod delivered;
@@ -17,10 +18,13 @@ mod surfaces {
     mod publish;
     mod refuse;
     mod refuse_calls;
+    mod repeats;
     mod rig;
     mod serve;
     mod shed;
     mod tail;
+    mod timers;
     mod trace;
+    mod transactions;
     mod wire;
 }

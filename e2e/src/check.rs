@@ -1,6 +1,7 @@
 //! The checks: pure functions from a history and a model to a verdict, one file each. No I/O, no clock.
 
 mod aborted;
+mod at_once;
 mod attempts;
 mod completeness;
 mod durability;
@@ -11,6 +12,7 @@ mod ingest_order;
 mod integrity;
 mod isolation;
 mod key_order;
+mod offsets;
 mod retry_policy;
 mod serial;
 mod timing;
@@ -91,6 +93,10 @@ pub enum Class {
     RetryAfterSuccess,
     /// C-09: one owner had two attempts of a lane under way.
     Overlap,
+    /// More attempts under way at once than the Processor's author allows.
+    TooManyAtOnce,
+    /// C-10: a committed offset fell.
+    OffsetFell,
     /// C-11: an attempt's number does not follow from those before.
     WrongNumber,
     /// C-11: one owner used a number twice.
@@ -147,6 +153,8 @@ pub fn all(history: &History, model: &Model) -> Vec<Report> {
         ("C-07 completeness", completeness::check(&index)),
         ("C-08 per-key order", key_order::check(&index)),
         ("C-09 serial per key", serial::check(&index)),
+        ("maxInFlight", at_once::check(&index)),
+        ("C-10 offsets", offsets::check(&index)),
         ("C-11 duplicates", attempts::check(&index)),
         ("C-12 retry policy", retry_policy::check(&index)),
         ("C-13 isolation", isolation::check(&index)),

@@ -201,6 +201,8 @@ pub enum Fault {
     Away(String),
     /// A Processor's target treats everything badly: what lies outside of these windows is the control.
     Trouble(String),
+    /// Something was done to the log's brokers, by name: commits and appends may take until they have found each other again.
+    Log(String),
     /// Anything else, by name: a target's misbehaviour, a full disk.
     Other(String),
 }

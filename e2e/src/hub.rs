@@ -5,9 +5,12 @@ use std::{
     fs::{self, OpenOptions},
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::OnceLock,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -89,7 +92,7 @@ impl Site {
             .open(self.log_path())
             .context("open the hub's log")?;
         let mut words: Vec<std::ffi::OsString> = self.before.iter().map(Into::into).collect();
-        words.push(binary()?.into());
+        words.push(binary("evhub")?.into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("dev").arg(self.resources()).arg("--data").arg(&self.data);
         let Ports { http, grpc, api, admin } = self.ports;
@@ -97,10 +100,7 @@ impl Site {
             command.arg(flag).arg(format!("127.0.0.1:{port}"));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().context("open the hub's log")?).stderr(log);
-        let child = command.kill_on_drop(true).spawn().context("start the hub")?;
-        let pid =
-            child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the hub has no process id")?;
-        Ok(Hub { child, pid, ports: self.ports })
+        Hub::spawn(&mut command, self.ports)
     }
 
     /// Starts the hub for the first time, on other ports if somebody was faster, and waits until it is ready.
@@ -146,22 +146,33 @@ impl Site {
 impl Ports {
     /// Free ports below the range from which the system lends ports to clients: a hub that is down for a moment must find
     /// its own again.
-    fn free() -> Result<Self> {
-        let mut from = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap_or_default();
-        let mut next = || {
-            for _ in 0..1000 {
-                from = if from >= 32_000 { 10_000 } else { from + 1 };
-                if TcpListener::bind(("127.0.0.1", from)).is_ok() {
-                    return Ok(from);
-                }
-            }
-            bail!("find a free port")
-        };
-        Ok(Self { http: next()?, grpc: next()?, api: next()?, admin: next()? })
+    pub fn free() -> Result<Self> {
+        Ok(Self { http: free_port()?, grpc: free_port()?, api: free_port()?, admin: free_port()? })
     }
 }
 
+/// A free port of that range, which no earlier call has had.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+    for _ in 0..1000 {
+        let port = 10_000 + first.wrapping_add(NEXT.fetch_add(1, Relaxed)) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("find a free port")
+}
+
 impl Hub {
+    /// Starts a process that listens at these ports; it is not yet ready.
+    pub fn spawn(command: &mut Command, ports: Ports) -> Result<Self> {
+        let child = command.kill_on_drop(true).spawn().context("start the hub")?;
+        let pid =
+            child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the hub has no process id")?;
+        Ok(Self { child, pid, ports })
+    }
+
     /// Waits until `/readyz` says so.
     pub async fn ready(&mut self) -> Result<()> {
         let since = Instant::now();
@@ -232,35 +243,31 @@ impl Hub {
     }
 }
 
-/// The binary: `EVHUB_BIN`, else beside this test's own folder, else built there once.
-fn binary() -> Result<&'static Path> {
-    static FOUND: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}")));
-    found.as_deref().map_err(|error| anyhow::Error::msg(error.clone()))
-}
-
-fn find() -> Result<PathBuf> {
-    if let Some(named) = env::var_os("EVHUB_BIN") {
+/// One of the product's binaries: `evhub` is what `EVHUB_BIN` names; else it lies beside this test's own folder, or is built
+/// there once.
+pub fn binary(name: &'static str) -> Result<PathBuf> {
+    static FINDING: Mutex<()> = Mutex::new(());
+    let _turn = FINDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(named) = env::var_os("EVHUB_BIN").filter(|_| name == "evhub") {
         let path = PathBuf::from(named);
         ensure!(path.is_file(), "EVHUB_BIN names {}, which is no file", path.display());
         return Ok(path);
     }
     let folder = build_folder()?;
-    let path = folder.join("evhub");
+    let path = folder.join(name);
     if !path.is_file() {
         let target = folder.parent().context("find the target folder")?;
         let mut build = std::process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build
-            .args(["build", "--release", "--package", "evhub", "--bin", "evhub"])
-            .env("CARGO_TARGET_DIR", target);
-        ensure!(build.status().context("build evhub")?.success(), "building evhub failed");
+        build.args(["build", "--release", "--bin", name]).env("CARGO_TARGET_DIR", target);
+        ensure!(build.status().context("build the binary")?.success(), "building {name} failed");
     }
     Ok(path)
 }
 
-/// The folder of this profile's binaries, as this test lies in its `deps`.
+/// The folder of this profile's binaries: our own, or the one above it, as a test lies in `deps`.
 pub fn build_folder() -> Result<PathBuf> {
-    let mine = env::current_exe().context("find this test's folder")?;
-    let folder = mine.parent().and_then(Path::parent).context("find this test's folder")?;
-    Ok(folder.to_owned())
+    let mine = env::current_exe().context("find this program's folder")?;
+    let folder = mine.parent().context("find this program's folder")?;
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    Ok(above.unwrap_or(folder).to_owned())
 }

@@ -16,20 +16,26 @@
 //! - [`publisher`], [`target`], [`nemesis`]: who publishes, who receives, who breaks things
 //! - [`wire`], [`recorder`]: HTTP by hand, and the notebook
 //! - [`truth`]: what the log holds afterwards
-//! - [`run`]: all of it in order
+//! - [`run`]: all of it in order; [`judge`]: its end
+//! - [`fleet`], [`siege`], [`campaign`]: the same for several dataplanes on real brokers; [`proxy`]: between the two
 
 pub mod cage;
+pub mod campaign;
 pub mod check;
 pub mod event;
+pub mod fleet;
 pub mod history;
 pub mod hub;
+pub mod judge;
 pub mod model;
 pub mod nemesis;
 pub mod plan;
+pub mod proxy;
 pub mod publisher;
 pub mod recorder;
 pub mod run;
 pub mod script;
+pub mod siege;
 pub mod target;
 pub mod trace;
 pub mod truth;

@@ -7,8 +7,21 @@ use std::time::Duration;
 pub struct Model {
     /// Every Processor.
     pub processors: Vec<Processor>,
+    /// How many processes may own what a Processor reads.
+    pub owners: Owners,
     /// How much may pass between things that have no common clock.
     pub slack: Slack,
+}
+
+/// How many processes may own what a Processor reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// One at a time: when it ends, everything changes hands.
+    #[default]
+    One,
+    /// Several at once. Which of them an attempt was made by nobody sees, so that the end of any of them explains as much as its
+    /// owner's would.
+    Many,
 }
 
 /// A Processor as its author meant it.
@@ -100,6 +113,10 @@ pub struct Slack {
     pub rounding: Duration,
     /// How long a Processor that is gone may go on.
     pub removal: Duration,
+    /// How long after something was done to the log's brokers its clients may take to find them again.
+    pub recovery: Duration,
+    /// How long an owner that stood still may go on before it hears that it is none any more.
+    pub waking: Duration,
     /// Completions between two commits, at most.
     pub commit_every: usize,
 }
@@ -112,6 +129,8 @@ impl Default for Slack {
             reading: Duration::from_millis(100),
             rounding: Duration::from_millis(5),
             removal: Duration::from_secs(1),
+            recovery: Duration::from_secs(12),
+            waking: Duration::from_millis(100),
             commit_every: 256,
         }
     }

@@ -111,11 +111,18 @@ fn written(duration: Duration) -> String {
     format!("{}h{}m{}s{millis}ms", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// How many brokers keep each event, and how many of them must have it before it is acknowledged; what the hub chooses where
+/// it is not said.
+pub type Copies = Option<(u16, u16)>;
+
 /// The manifests of a Producer and of these Processors, each with its target's port.
-pub fn manifests<'p>(plans: impl IntoIterator<Item = (&'p Plan, u16)>) -> String {
+pub fn manifests<'p>(copies: Copies, plans: impl IntoIterator<Item = (&'p Plan, u16)>) -> String {
+    let copies = copies.map_or_else(String::new, |(replicas, in_sync)| {
+        format!(", replicas: {replicas}, minInSyncReplicas: {in_sync}")
+    });
     let producer = format!(
         "apiVersion: evhub.dev/v1alpha1\nkind: Producer\nmetadata: {{ name: orders, namespace: shop }}\n\
-         spec: {{ topic: {{ partitions: {PARTITIONS} }} }}\n"
+         spec: {{ topic: {{ partitions: {PARTITIONS}{copies} }} }}\n"
     );
     let processors = plans.into_iter().map(|(plan, port)| plan.manifest(port));
     std::iter::once(producer).chain(processors).collect::<Vec<_>>().join("---\n")

@@ -49,15 +49,16 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Starts publishing to the hub at this port.
-    pub fn start(load: &Load, port: u16, seed: u64, recorder: &Recorder) -> Self {
+    /// Starts publishing to the hub at these ports: each client to one of them, and to the next when that one fails it.
+    pub fn start(load: &Load, ports: &[u16], seed: u64, recorder: &Recorder) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for n in 0..load.clients {
             let client = Client {
                 name: format!("c{n}"),
                 load: load.clone(),
-                port,
+                ports: ports.to_vec(),
+                turn: n,
                 seed,
                 recorder: recorder.clone(),
                 connection: None,
@@ -82,7 +83,9 @@ impl Clients {
 struct Client {
     name: String,
     load: Load,
-    port: u16,
+    ports: Vec<u16>,
+    /// Which port it publishes to, counted on and on.
+    turn: usize,
     seed: u64,
     recorder: Recorder,
     connection: Option<Connection>,
@@ -110,8 +113,10 @@ impl Client {
             if self.connection.is_some() {
                 return true;
             }
-            self.connection = Connection::open(self.port).await.ok();
+            let port = self.ports.get(self.turn % self.ports.len().max(1)).copied().unwrap_or_default();
+            self.connection = Connection::open(port).await.ok();
             if self.connection.is_none() {
+                self.turn += 1;
                 sleep(Duration::from_millis(10)).await;
             }
         }
@@ -132,6 +137,7 @@ impl Client {
             Ok(answer) => self.outcome(event, &answer),
             Err(error) => {
                 self.connection = None;
+                self.turn += 1;
                 Outcome::Unknown(error)
             }
         };

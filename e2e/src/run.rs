@@ -2,23 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
-    io::Write as _,
-    path::PathBuf,
+    env,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use crate::{
-    check::{
-        self, Report, Verdict,
-        gate::{Figures, Gate},
-    },
+    check::gate::{Figures, Gate},
     history::{Outcome, Rec},
-    hub::{Hub, Site, build_folder},
-    model::{Model, Slack},
+    hub::{Hub, Site},
+    judge::Trial,
+    model::Model,
     nemesis::{Blow, strike},
     plan::{PARTITIONS, PRODUCER, Plan, manifests},
     publisher::{Clients, Load},
@@ -94,7 +90,7 @@ impl Scenario {
         if let Some(last) = run.scenario.blows.last().copied() {
             run.settle().await?;
             let later = Load { numbers: 1 << 32..u64::MAX, ..run.scenario.load.clone() };
-            let clients = Clients::start(&later, run.site.ports.http, run.scenario.seed, &run.recorder);
+            let clients = Clients::start(&later, &[run.site.ports.http], run.scenario.seed, &run.recorder);
             hub = strike(last, hub, &run.site, &run.recorder).await?;
             clients.stop().await;
         }
@@ -103,7 +99,7 @@ impl Scenario {
 
     /// The manifests, given the ports of the targets.
     pub fn manifests(&self, targets: &[Target]) -> String {
-        manifests(self.processors.iter().zip(targets.iter().map(|target| target.port)))
+        manifests(None, self.processors.iter().zip(targets.iter().map(|target| target.port)))
     }
 }
 
@@ -129,7 +125,7 @@ impl Run {
 
     /// Starts the clients.
     pub fn clients(&self) -> Clients {
-        Clients::start(&self.scenario.load, self.site.ports.http, self.scenario.seed, &self.recorder)
+        Clients::start(&self.scenario.load, &[self.site.ports.http], self.scenario.seed, &self.recorder)
     }
 
     /// A reader of the hub's log and status.
@@ -205,26 +201,12 @@ impl Run {
     pub async fn conclude(self, mut hub: Hub) -> Result<Figures> {
         let read = self.read(&mut hub).await;
         if let Err(error) = read {
-            return self.failed(&[format!("{error:#}")], &[]);
+            return self.trial().failed(&[format!("{error:#}")], &[]);
         }
         drop(hub);
-        let history = self.recorder.history();
         let plans = self.scenario.processors.iter().chain(&self.passing);
-        let model = Model { processors: plans.map(Plan::model).collect(), slack: Slack::default() };
-        let reports = check::all(&history, &model);
-        let figures = Figures::of(&history);
-        let mut faults = self.recorder.complaints();
-        faults.extend(
-            self.scenario.gate.missing(&figures).iter().map(|what| format!("the run is void: {what}")),
-        );
-        faults.extend(self.site.log().lines().filter(|line| line.contains("panicked")).map(str::to_owned));
-        if !faults.is_empty() || reports.iter().any(|report| report.verdict != Verdict::Valid) {
-            return self.failed(&faults, &reports);
-        }
-        let line = format!("{}: seed {}; {figures}; anomalies 0\n", self.scenario.name, self.scenario.seed);
-        // Straight to the terminal: a passing test's own output is not shown.
-        std::io::stderr().write_all(line.as_bytes()).context("say how it went")?;
-        Ok(figures)
+        let model = Model { processors: plans.map(Plan::model).collect(), ..Model::default() };
+        self.trial().judge(&model)
     }
 
     async fn read(&self, hub: &mut Hub) -> Result<()> {
@@ -243,37 +225,10 @@ impl Run {
         Ok(())
     }
 
-    fn failed(&self, faults: &[String], reports: &[Report]) -> Result<Figures> {
-        let mut said: Vec<String> = faults.iter().take(10).cloned().collect();
-        for Report { name, verdict } in reports {
-            match verdict {
-                Verdict::Valid => {}
-                Verdict::Unknown(why) => said.push(format!("{name}: unknown, {why}")),
-                Verdict::Invalid(found) => {
-                    said.push(format!("{name}: {} anomalies, the first of them", found.len()));
-                    said.extend(found.iter().take(3).map(ToString::to_string));
-                }
-            }
-        }
-        let Scenario { name, seed, .. } = self.scenario;
-        bail!(
-            "{name} failed with seed {seed}\n  {said}\n  {figures}\n  kept: {kept}\n  again: EVHUB_E2E_SEED={seed} cargo test \
-             --release -p evhub-e2e {name}\n  the hub's log ends:\n{log}",
-            said = said.join("\n  "),
-            figures = Figures::of(&self.recorder.history()),
-            kept = self.keep().map_or_else(|error| format!("{error:#}"), |path| path.display().to_string()),
-            log = self.site.log_end(),
-        )
-    }
-
-    /// Keeps the history and the hub's log of a failed run.
-    fn keep(&self) -> Result<PathBuf> {
-        let folder =
-            build_folder()?.join("e2e").join(format!("{}-{}", self.scenario.name, self.scenario.seed));
-        fs::create_dir_all(&folder).context("keep the history")?;
-        self.recorder.save(&folder.join("history.jsonl"))?;
-        fs::write(folder.join("hub.log"), self.site.log()).context("keep the log")?;
-        Ok(folder)
+    fn trial(&self) -> Trial<'_> {
+        let Scenario { name, seed, gate, .. } = &self.scenario;
+        let again = format!("EVHUB_E2E_SEED={seed} cargo test --release -p evhub-e2e {name}");
+        Trial { name, seed: *seed, recorder: &self.recorder, gate, log: self.site.log(), again }
     }
 }
 

@@ -11,7 +11,19 @@ use crate::{cargo, test::succeed};
 /// lies beside us.
 pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
     // A test among them: with it the libraries are those of the test command, and nothing is built a second time.
-    let build = ["build", "--release", "--workspace", "--bin", "evhub", "--bin", "bench", "--test", "dev"];
+    let build = [
+        "build",
+        "--release",
+        "--workspace",
+        "--bin",
+        "evhub",
+        "--bin",
+        "evhub-operator",
+        "--bin",
+        "bench",
+        "--test",
+        "gates",
+    ];
     succeed(cargo::command(root, &build))?;
     let ours = env::current_exe().context("find this program")?;
     let mut measurement = Command::new(ours.with_file_name("bench"));

@@ -6,12 +6,22 @@
 //! - [`bench`]: the measurements of docs/performance.md
 //! - [`crds`]: writes the generated CRD YAML anew
 //! - [`mutants`]: planted mistakes, each of which a scenario must find
+//! - [`chaos`]: blows against several dataplanes on real brokers, for as long as is wanted
+//! - [`e2e`]: the whole in a real cluster
+//! - [`image`]: the programs as images
+//! - [`kafka`]: Kafka brokers for a person to try things out with
+//! - [`cluster`]: a Kubernetes control plane, likewise
 //! - [`cargo`]: running cargo, the one way
 
 mod bench;
 mod cargo;
+mod chaos;
+mod cluster;
 mod crds;
+mod e2e;
 mod fuzz;
+mod image;
+mod kafka;
 mod mutants;
 mod test;
 mod tidy;
@@ -36,6 +46,20 @@ usage: cargo xtask <command>
   crds   write the CRD YAML anew from the Rust types
   mutants [NAME…]
          plant mistakes into a copy of the tree, and see each found by what must find it; takes a quarter of an hour
+  chaos  [--minutes N] [--seed S]
+         kill, hang, roll, pause and scale dataplanes and three Kafka brokers under load, and judge what came of it
+  kafka  up [--brokers N] [--tls] [--quick] | down | status
+         bring Kafka brokers up on this machine, end them, or say where they are; needs java, mvn and openssl
+  e2e    [--cluster local|kind|current] [--kafka HOST:PORT] [--no-images]
+         install evhub into a cluster by Helm, use it, disturb it, and take it away again; one of two nodes on this machine
+         (as root), one that kind makes, or the current one of the kubeconfig
+  image  [evhub-operator] [evhub-dataplane] [evhub] [--out DIR] [--files] [--quick]
+         build images, without a daemon, into target/images; with --files only what is in them, for the Dockerfile; with
+         --quick of the programs as tests have them, which are larger
+  cluster up [--nodes N] | load ARCHIVE… | down | status | build
+         bring a Kubernetes control plane with our CRDs up on this machine, end it, or say where it is; builds it from its
+         sources the first time, which takes minutes; needs go and openssl. With nodes, up to three, it runs pods, and needs
+         root; they run what is loaded into them
   help   this
 ";
 
@@ -53,6 +77,11 @@ fn main() -> ExitCode {
         ["bench", ref words @ ..] => root().and_then(|root| bench::run(&root, words)),
         ["crds"] => root().and_then(|root| crds::run(&root)),
         ["mutants", ref names @ ..] => root().and_then(|root| mutants::run(&root, names)),
+        ["chaos", ref words @ ..] => root().and_then(|root| chaos::run(&root, words)),
+        ["e2e", ref words @ ..] => root().and_then(|root| e2e::run(&root, words)),
+        ["image", ref words @ ..] => root().and_then(|root| image::run(&root, words)),
+        ["kafka", ref words @ ..] => root().and_then(|root| kafka::run(&root, words)),
+        ["cluster", ref words @ ..] => root().and_then(|root| cluster::run(&root, words)),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -7,7 +7,7 @@
 //! - [`tally`]: how many tests passed, from the runner's own lines
 
 mod tally;
-mod tools;
+pub(crate) mod tools;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use self::tally::Tally;
-use crate::{cargo, tidy};
+use crate::{cargo, fuzz, tidy};
 
 /// Runs every step.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -42,8 +42,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     step("build", || succeed(cargo::command(root, &["build", "--release", "--workspace", "--all-targets"])))?;
     step("clippy", || succeed(clippy(root)))?;
     let tests = step("tests", || run_tests(root, &mut tally));
-    let outcome =
-        tests.and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
+    let outcome = tests
+        .and_then(|()| step("fuzz", || fuzz::shortly(root)))
+        .and_then(|()| step("licences, bans and sources", || succeed(check_licences(root, &deny))));
 
     println!("\nall in all {}\n{tally}", seconds(started));
     outcome
@@ -53,6 +54,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn install(root: &Path) -> Result<()> {
     tools::package("strace", "strace", "-V")?;
     tools::package("g++", "c++", "--version")?;
+    tools::package("valgrind", "valgrind", "--version")?;
+    tools::package("postgresql", "psql", "--version")?;
     tools::toolchain(root)?;
     tools::python(root)
 }

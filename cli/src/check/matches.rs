@@ -51,12 +51,13 @@ pub(super) fn find(snapshot: &Snapshot, record: &Record) -> Vec<Match> {
 
 fn why(processor: &Processor, record: &Record) -> (bool, String) {
     let key = processor.delay_key.as_deref().unwrap_or_default();
-    match intake(processor, record) {
+    // Whatever the instant from which on it wants events, the question is of its filter.
+    match intake(processor, i64::MAX, record) {
         Intake::Now if processor.filter.is_none() => {
             (true, "it receives every event of its Producers".into())
         }
         Intake::Now => (true, "every part of its filter holds".into()),
-        Intake::Undelayed => (true, format!("at once: none of the event's delay keys is its own, {key}")),
+        Intake::Undelayed => (true, format!("at once: the event has no delay for its key {key}")),
         Intake::Later(delay) => (true, format!("after {delay:?}: the event's delay for its key {key}")),
         Intake::Unwanted(discard) => (false, refused(discard).into()),
     }

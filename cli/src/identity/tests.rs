@@ -1,10 +1,12 @@
 //! What is remembered, and what is forgotten.
 
-use evhub_compile::{Apps, Compiled, Egress, Services, Settings, World};
+use std::{fs::File, os::unix::fs::PermissionsExt as _};
+
+use evhub_compile::{Apps, Asked, Compiled, Egress, Log, Secrets, Services, Settings, World};
 use serde_json::json;
 
 use super::*;
-use crate::settle::settle;
+use evhub_compile::settle::settle;
 
 fn producer(file: &str, partitions: u32) -> Object {
     resource(Kind::Producer, file, json!({ "topic": { "partitions": partitions } }))
@@ -19,7 +21,7 @@ fn resource(kind: Kind, file: &str, spec: Value) -> Object {
         generation: 1,
         kept: Kept::default(),
         origin: Some(Origin { file: file.into(), line: 1 }),
-        allow_order_break: false,
+        asked: Asked::default(),
         unknown: Vec::new(),
         spec: Some(spec),
     }))
@@ -54,6 +56,8 @@ fn round_over(
         egress: Egress::Loopback,
         apps: Apps::Any,
         services: Services::Assumed,
+        secrets: Secrets::None,
+        log: Log::Embedded,
     };
     let world = World { settings, objects };
     let settled = settle(&world, &identities.standing());
@@ -224,7 +228,7 @@ fn a_damaged_file_is_refused_and_kept() {
 #[test]
 fn fixed_identities_are_fixed() {
     let mut objects = vec![producer("a", 4), resource(Kind::Processor, "a", json!({}))];
-    fixed(&mut objects);
+    fixed(&mut objects, 0);
     let uids: Vec<&str> = objects
         .iter()
         .map(|object| match object {
@@ -235,6 +239,6 @@ fn fixed_identities_are_fixed() {
     assert_eq!(uids[0].len(), 36);
     assert_ne!(uids[0], uids[1]);
     let mut again = vec![producer("z", 1)];
-    fixed(&mut again);
+    fixed(&mut again, 0);
     assert!(matches!(&again[0], Object::Resource(resource) if resource.uid == uids[0]));
 }

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use evhub_compile::Compiled;
 use evhub_crds::Kind;
-use evhub_dataplane::Unserved;
+use evhub_dataplane::{Unserved, hub::Of};
 use evhub_routing::Name;
 use tracing::{error, warn};
 
-use crate::settle::Settled;
+use evhub_compile::settle::Settled;
 
 /// What was told last.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ enum Line {
         reason: String,
         field: Option<String>,
         message: String,
+        /// Whether it does not run because of this.
+        stops: bool,
     },
     Odd(String),
 }
@@ -38,8 +40,11 @@ impl Telling {
     pub(super) fn verdicts(&mut self, dir: &Path, settled: &Settled, warnings: Vec<String>) {
         for line in self.news(lines(dir, settled, warnings)) {
             match line {
-                Line::Verdict { object, file, reason, field, message } => {
+                Line::Verdict { object, file, reason, field, message, stops: true } => {
                     error!(object, file, reason, field, "{message}");
+                }
+                Line::Verdict { object, file, reason, field, message, stops: false } => {
+                    warn!(object, file, reason, field, "{message}");
                 }
                 Line::Odd(text) => warn!("{text}"),
             }
@@ -83,7 +88,8 @@ fn lines(dir: &Path, settled: &Settled, warnings: Vec<String>) -> Vec<Line> {
             file: file.clone(),
             reason: format!("{}/{}", finding.condition, finding.reason),
             field: finding.field.clone(),
-            message: format!("{}{stands}", finding.message),
+            message: format!("{}{}", finding.message, if finding.stands_in_the_way() { stands } else { "" }),
+            stops: finding.stands_in_the_way(),
         }));
     }
     if settled.compiled.verdicts.is_empty() {
@@ -93,17 +99,21 @@ fn lines(dir: &Path, settled: &Settled, warnings: Vec<String>) -> Vec<Line> {
     lines
 }
 
-/// Which Processors were written and do not run, and why.
+/// Which Producers and Processors were written and do not run, and why.
 pub(super) fn unserved(compiled: &Compiled) -> Arc<[Unserved]> {
     let mut all = BTreeMap::new();
-    for verdict in compiled.verdicts.iter().filter(|verdict| verdict.kind == Some(Kind::Processor)) {
+    for verdict in &compiled.verdicts {
         let (Some(namespace), Some(name)) = (&verdict.namespace, &verdict.name) else { continue };
-        let Some(finding) = verdict.findings.first() else { continue };
+        let (Some(kind), Some(finding)) = (verdict.kind, verdict.obstacle()) else { continue };
         let name = Name::new(namespace, name);
+        let (runs, of) = match kind {
+            Kind::Producer => (compiled.snapshot.producers.contains_key(&name), Of::Producer),
+            Kind::Processor => (compiled.snapshot.processors.contains_key(&name), Of::Processor),
+        };
         // A second one of the same name is told of by its elder.
-        if !compiled.snapshot.processors.contains_key(&name) {
+        if !runs {
             let (accepted, reason) = (verdict.accepted, finding.reason.to_string());
-            all.entry(name.clone()).or_insert(Unserved { name, accepted, reason });
+            all.entry((of, name.clone())).or_insert(Unserved { of, name, accepted, reason });
         }
     }
     all.into_values().collect()

@@ -1,6 +1,6 @@
 //! What the text of a file comes to: one object for each document, whatever state it is in. Pure.
 
-use evhub_compile::{Kept, Object, Origin, Resource, world::ALLOW_ORDER_BREAK};
+use evhub_compile::{Asked, Kept, Object, Origin, Resource};
 use evhub_crds::{API_VERSION, GROUP, Kind, schema};
 use evhub_routing::Name;
 use serde_json::Value;
@@ -118,7 +118,6 @@ fn name(document: &Value) -> Result<Name, String> {
 }
 
 fn resource(kind: Kind, name: Name, origin: Origin, document: &Value) -> Resource {
-    let annotations = document.pointer("/metadata/annotations");
     Resource {
         kind,
         name,
@@ -127,7 +126,7 @@ fn resource(kind: Kind, name: Name, origin: Origin, document: &Value) -> Resourc
         generation: 1,
         kept: Kept::default(),
         origin: Some(origin),
-        allow_order_break: annotations.and_then(|all| all.get(ALLOW_ORDER_BREAK)?.as_str()) == Some("true"),
+        asked: Asked::of(kind, document),
         unknown: schema::unknown_fields(kind, document),
         spec: document.get("spec").cloned(),
     }

@@ -60,6 +60,20 @@ pub(crate) enum Unsendable {
     ContentType,
 }
 
+// === impl Receipt ===
+
+impl Receipt {
+    /// When it will be published, if it is not yet.
+    pub(crate) fn due(&self) -> Option<&str> {
+        self.rest.get("due").and_then(Value::as_str)
+    }
+
+    /// By which timer.
+    pub(crate) fn timer(&self) -> Option<&str> {
+        self.rest.get("timer").and_then(Value::as_str)
+    }
+}
+
 // === impl Draft ===
 
 impl Draft {

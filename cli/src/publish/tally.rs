@@ -187,6 +187,11 @@ impl Item {
                 (Some(partition), Some(offset)) => {
                     format!("accepted {} at partition {partition} offset {offset}\n", printable(&receipt.id))
                 }
+                (None, _) if receipt.due().is_some() => {
+                    let (id, due) = (printable(&receipt.id), or_dash(receipt.due()));
+                    format!("accepted {id} for {due}, timer {}\n", or_dash(receipt.timer()))
+                }
+                (None, None) => format!("accepted {}, once under its key\n", printable(&receipt.id)),
                 (partition, _) => {
                     format!("accepted {} for partition {}\n", printable(&receipt.id), or_dash(partition))
                 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    process::{err, eventually, exits, json, out},
+    process::{Process, err, eventually, exits, json, out},
     site::{Hub, PRODUCER, Sink, Site, processor},
 };
 
@@ -66,6 +66,7 @@ fn a_dead_letter_is_listed_shown_and_redriven() {
             "name",
             "ready",
             "generation",
+            "routes",
             "lag",
             "parked",
             "inFlight",
@@ -75,9 +76,13 @@ fn a_dead_letter_is_listed_shown_and_redriven() {
         ],
     );
     assert_eq!((&idle["lag"], &idle["parked"], &idle["deadLettered"]), (&json!(0), &json!(0), &json!(0)));
+    let fact = |word: &str| json!({ "type": word, "status": "True", "reason": word });
     assert_eq!(
         one(&before["producers"]),
-        &json!({ "namespace": "shop", "name": "orders", "ready": true, "topic": "evhub.shop.orders", "partitions": 1 })
+        &json!({
+            "namespace": "shop", "name": "orders", "ready": true, "topic": "evhub.shop.orders", "partitions": 1,
+            "conditions": [fact("Ready"), fact("Accepted"), fact("ResolvedRefs")],
+        })
     );
 
     let line = [
@@ -174,6 +179,38 @@ fn redriven(hub: &Hub, sink: Sink, letter: &Value) {
             .then_some(after)
     });
     instant(&one(&after["processors"])["lastDelivery"]);
+}
+
+#[test]
+fn a_redrive_keeps_its_rate_tells_how_far_it_is_and_stops_on_an_interrupt() {
+    let mut sink = Sink::start(&["--status", "400"]);
+    let site = Site::new(&format!("{PRODUCER}---\n{}", processor(&sink.address, "")));
+    let hub = site.start();
+    for n in 0..6 {
+        exits(0, &mut hub.ask(&["publish", "orders", "--id", &format!("order-{n}"), "--data", "{}"]));
+        sink.attempt(&format!("order-{n}"));
+    }
+    eventually("the letters are listed", || {
+        let letters = json(&mut hub.ask(&["dead", "list", "billing", "-o", "json"]));
+        (letters.as_array().unwrap().len() == 6).then_some(())
+    });
+    let address = sink.address.clone();
+    drop(sink);
+    let _sink = Sink::at(&address, &[]);
+
+    let rate = |rate| ["dead", "redrive", "billing", "--all", "--rate", rate];
+    let quick = exits(0, &mut hub.ask(&rate("1000")));
+    assert_eq!(out(&quick), "6 dead letters of shop/billing are being delivered again\n");
+    assert!(err(&quick).ends_with("6 of 6 dead letters of shop/billing\n"), "{}", err(&quick));
+
+    let mut slow = Process::spawn(&mut hub.ask(&rate("1")));
+    slow.line(|line| line == "1 of 6 dead letters of shop/billing");
+    slow.signal("INT");
+    let (code, said) = slow.ended();
+    let said = said.join("\n");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it was stopped after"), "{said}");
+    hub.stop();
 }
 
 #[test]

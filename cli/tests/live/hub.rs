@@ -171,6 +171,11 @@ impl Service {
         (header(&head, "ce-id"), header(&head, "evhub-generation"))
     }
 
+    /// Whether it has received nothing that was not looked at.
+    pub(super) fn is_idle(&self) -> bool {
+        self.heads.try_recv().is_err()
+    }
+
     pub(super) fn head(&self) -> String {
         self.heads.recv_timeout(PATIENCE).expect("a delivery")
     }

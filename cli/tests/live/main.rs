@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test is no library, and may fail")]
 
+mod asked;
 mod hub;
 
 use std::{

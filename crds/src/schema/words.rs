@@ -2,12 +2,20 @@
 //!
 //! An API server can only show the pattern itself. Whoever is asked here is told what to write, with examples.
 
-use crate::{duration, port, processor, quantity, start};
+use crate::{duration, instant, port, processor, quantity, schedule, start};
 
 /// What a text of each pattern is. A test knows whether each has its words.
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 23] = [
     (duration::PATTERN, "a duration such as 500ms, 30s, 5m or 1h30m"),
     (quantity::PATTERN, "a size such as 1048576, 512Ki, 8Mi or 1Gi"),
+    (instant::PATTERN, "an instant since 1970 such as 2026-01-31T08:00:00Z"),
+    (schedule::BASE64, "bytes in base64 with their padding, such as aGVsbG8="),
+    (schedule::ATTRIBUTE, "a text without control characters, such as shop.nightly"),
+    (
+        "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "a Secret's name: lower-case letters, digits, '-' and '.', such as billing-token",
+    ),
+    ("^[-._a-zA-Z0-9]+$", "a key of a Secret: letters, digits, '-', '.' and '_', such as token"),
     (start::PATTERN, "Latest, Earliest, Committed or an instant such as 2026-01-31T08:00:00Z"),
     (port::PATTERN, "a port's name such as http, or its number without quotes"),
     (
@@ -15,6 +23,8 @@ const WORDS: [(&str, &str); 16] = [
         "an http or https URL without user or fragment, such as http://127.0.0.1:8089/events",
     ),
     ("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "a name of lower-case letters, digits and '-', such as orders"),
+    ("^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "a namespace: lower-case letters, digits and '-', such as shop"),
+    ("^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$", "a namespace such as audit, or \"*\" for any"),
     (
         "^[a-z]([-a-z0-9]*[a-z0-9])?$",
         "a Service's name: lower-case letters, digits and '-', a letter first, such as billing",

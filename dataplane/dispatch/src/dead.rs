@@ -28,17 +28,20 @@ pub enum Reason {
     PoisonEmpty,
     /// Its parked state could not be read.
     PoisonState,
+    /// Handling it failed in the hub itself.
+    PoisonProcessing,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MaxAttempts,
         Self::MaxAge,
         Self::NotRetryable,
         Self::PoisonDecode,
         Self::PoisonEmpty,
         Self::PoisonState,
+        Self::PoisonProcessing,
     ];
 
     /// The word for it, on the wire and in logs.
@@ -50,12 +53,13 @@ impl Reason {
             Self::PoisonDecode => "POISON_DECODE",
             Self::PoisonEmpty => "POISON_EMPTY",
             Self::PoisonState => "POISON_STATE",
+            Self::PoisonProcessing => "POISON_PROCESSING",
         }
     }
 
-    /// Whether there was nothing that could be sent.
+    /// Whether it is the hub that could not work with it, and not the target that did not take it.
     pub const fn is_poison(self) -> bool {
-        matches!(self, Self::PoisonDecode | Self::PoisonEmpty | Self::PoisonState)
+        matches!(self, Self::PoisonDecode | Self::PoisonEmpty | Self::PoisonState | Self::PoisonProcessing)
     }
 }
 

@@ -11,9 +11,13 @@
 //! - [`pace`]: how fast a target is spoken to
 //! - [`sender`]: attempts on the wire
 //! - [`parked`], [`dead`]: parked deliveries and dead letters as records
+//! - [`chains`]: repeated events that it wants no more of
+//! - [`exchange`]: where several owners say what part of the allowance each takes
 //! - [`progress`]: how a Processor is doing
 
+pub mod chains;
 pub mod dead;
+pub mod exchange;
 pub mod outcome;
 pub mod pace;
 pub mod parked;

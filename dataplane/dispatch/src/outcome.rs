@@ -57,6 +57,10 @@ pub enum Answer {
     Failed(String),
     /// It was not asked: the event is older than its attempts may be.
     TooOld,
+    /// It was not asked: the event's publisher wanted it delivered earlier or not at all.
+    Expired,
+    /// The hub's own code failed while it made the attempt: how.
+    Broken(String),
     /// There was nothing to send: the record is not an event, or its parked state cannot be read.
     Poison(Reason, String),
 }
@@ -105,8 +109,12 @@ pub fn decide(policy: &Policy, tried: Tried, answer: &Answer, random: u64) -> Ou
     match answer {
         Answer::Status { status: 200..=299, .. } | Answer::Accepted => return Outcome::Delivered,
         Answer::Cancelled => return Outcome::Discard(Discard::Cancelled),
+        Answer::Expired => return Outcome::Discard(Discard::Expired),
         // Nobody can mend it by trying again, and whoever reads dead letters should see it.
         Answer::Poison(reason, _) => return Outcome::Dead(*reason),
+        Answer::Broken(_) if tried.attempt >= BROKEN_ATTEMPTS => {
+            return Outcome::Dead(Reason::PoisonProcessing);
+        }
         Answer::TooOld => return exhausted(Reason::MaxAge),
         _ if !is_retryable(retry, answer) => return exhausted(Reason::NotRetryable),
         _ => {}
@@ -140,10 +148,13 @@ fn is_retryable(retry: &Retry, answer: &Answer) -> bool {
         Answer::Status { status, .. } => retry.retry_on.status(*status),
         Answer::Grpc { code, .. } => retry.retry_on.grpc(*code),
         Answer::TimedOut(_) | Answer::Failed(_) => retry.retry_on.connection,
-        Answer::Refused { .. } | Answer::Deferred { .. } => true,
-        Answer::Accepted | Answer::Cancelled | Answer::Rejected(_) | Answer::TooOld | Answer::Poison(..) => {
-            false
-        }
+        Answer::Refused { .. } | Answer::Deferred { .. } | Answer::Broken(_) => true,
+        Answer::Accepted
+        | Answer::Cancelled
+        | Answer::Rejected(_)
+        | Answer::TooOld
+        | Answer::Expired
+        | Answer::Poison(..) => false,
     }
 }
 
@@ -177,6 +188,9 @@ fn wait(retry: &Retry, failures: u32, random: u64) -> Duration {
     // Compile refuses what `Backoff` refuses. Should a snapshot say otherwise all the same, waiting the longest is safe.
     backoff.map_or(policy.max.max(Duration::from_secs(1)), |backoff| backoff.wait(failures, random))
 }
+
+/// How often an event may be attempted by code of ours that fails over it.
+const BROKEN_ATTEMPTS: u32 = 3;
 
 /// `RESOURCE_EXHAUSTED`: gRPC's 429.
 const EXHAUSTED: i32 = 8;
@@ -213,7 +227,9 @@ impl Answer {
             Self::Rejected(text) => said("the target rejected the event", text),
             Self::Refused { code, text } => said(&format!("the target answered with code {code}"), text),
             Self::TooOld => "its age did not allow another attempt".to_owned(),
+            Self::Expired => "its expiry time had passed".to_owned(),
             Self::Cancelled => "the target cancelled the event".to_owned(),
+            Self::Broken(text) => said("the hub failed over the event", text),
             Self::TimedOut(text) | Self::Failed(text) | Self::Poison(_, text) => text.clone(),
         }
     }
@@ -229,13 +245,13 @@ impl Answer {
             | Self::Refused { .. }
             | Self::Cancelled => Some(false),
             Self::TimedOut(_) | Self::Failed(_) => Some(true),
-            Self::TooOld | Self::Poison(..) => None,
+            Self::Broken(_) | Self::TooOld | Self::Expired | Self::Poison(..) => None,
         }
     }
 
     /// Whether the target was asked. Where it was not, there was no attempt.
     pub const fn was_asked(&self) -> bool {
-        !matches!(self, Self::TooOld | Self::Poison(..))
+        !matches!(self, Self::TooOld | Self::Expired | Self::Poison(..))
     }
 
     /// What was said, by whomever.
@@ -248,7 +264,12 @@ impl Answer {
             | Self::Rejected(text)
             | Self::TimedOut(text)
             | Self::Failed(text) => Some(text),
-            Self::Accepted | Self::Cancelled | Self::TooOld | Self::Poison(..) => None,
+            Self::Accepted
+            | Self::Cancelled
+            | Self::TooOld
+            | Self::Expired
+            | Self::Broken(_)
+            | Self::Poison(..) => None,
         }
     }
 
@@ -273,7 +294,9 @@ impl Answer {
             | Self::Rejected(_)
             | Self::Refused { .. }
             | Self::Cancelled => Signal::Answered(took),
-            Self::Failed(_) | Self::TooOld | Self::Poison(..) => Signal::Nothing,
+            Self::Failed(_) | Self::Broken(_) | Self::TooOld | Self::Expired | Self::Poison(..) => {
+                Signal::Nothing
+            }
         }
     }
 }

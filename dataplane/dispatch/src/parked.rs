@@ -35,6 +35,8 @@ pub struct Parked {
     pub topic: String,
     /// Its offset there; its partition is the `.state` record's.
     pub offset: u64,
+    /// Which topic of that name it was, as the log tells them apart; 0 where it does not.
+    pub log: u64,
     /// How many attempts were made.
     pub attempts: u32,
     /// When the first of them began, in milliseconds since the Unix epoch.
@@ -77,6 +79,8 @@ struct Story {
     delay: bool,
     topic: String,
     offset: u64,
+    #[serde(skip_serializing_if = "is_none", default)]
+    log: u64,
     attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_attempt: Option<i64>,
@@ -101,6 +105,7 @@ impl Parked {
             delay: self.kind == Kind::Delay,
             topic: self.topic,
             offset: self.offset,
+            log: self.log,
             attempts: self.attempts,
             first_attempt: self.first_attempt,
             not_before: self.not_before,
@@ -137,6 +142,7 @@ impl Parked {
             },
             topic: story.topic,
             offset: story.offset,
+            log: story.log,
             attempts: story.attempts,
             first_attempt: story.first_attempt,
             not_before: story.not_before,
@@ -151,6 +157,11 @@ impl Parked {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_none(log: &u64) -> bool {
+    *log == 0
 }
 
 /// The key of a `.state` record.
@@ -208,7 +219,7 @@ mod tests {
         #[test]
         fn what_is_parked_reads_back(
             (kind, attempts, offset, first, not_before) in any::<(u8, u32, u64, Option<i64>, i64)>(),
-            (throttled, pass_back) in (any::<u32>(), prop::option::of(bytes())),
+            (throttled, log, pass_back) in (any::<u32>(), any::<u64>(), prop::option::of(bytes())),
             (topic, text) in (".{0,20}", ".{0,20}"),
             (key, value) in (prop::option::of(bytes()), bytes()),
             headers in prop::collection::vec(("[a-z_]{1,9}", bytes()), 0..4),
@@ -218,6 +229,7 @@ mod tests {
                 kind: [Kind::Behind, Kind::Retry, Kind::Delay][usize::from(kind % 3)],
                 topic,
                 offset,
+                log,
                 attempts,
                 first_attempt: first,
                 not_before,

@@ -1,11 +1,15 @@
 //! How a Processor is doing: counters that its worker writes and everybody may read.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+};
 
 /// The figures of one Processor on this dataplane. Counters only rise; gauges say what is true now.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Every partition assigned here has its start committed and its claim acknowledged, and there is at least one.
+    /// Every partition assigned here has its start committed and its claim acknowledged. They may be none: a group may have
+    /// more members than partitions.
     pub listening: AtomicBool,
     /// As which generation of the Processor's resource its worker works. Somebody who knows of a newer one must not take
     /// that for listening.
@@ -36,7 +40,7 @@ pub struct Progress {
     pub throttled: AtomicU64,
     /// Counter: events parked because they asked for a delay.
     pub delayed: AtomicU64,
-    /// Counter: events that asked for delays, none of them this Processor's, and were delivered at once.
+    /// Counter: events that a Processor with a `delayKey` got at once, because they asked for no delay of that key.
     pub undelayed: AtomicU64,
     /// Counters: events that were not delivered and left nothing behind, by [`Discard`].
     discarded: [AtomicU64; Discard::ALL.len()],
@@ -54,6 +58,8 @@ pub struct Progress {
     pub attempt_micros: AtomicU64,
     /// When an event was last delivered, in milliseconds since the Unix epoch; 0 when never.
     pub last_delivery: AtomicI64,
+    /// Why it does not listen, or not to everything, where that is known.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Why an event was not delivered, although nothing failed that somebody would look for.
@@ -73,11 +79,15 @@ pub enum Discard {
     Cancelled,
     /// It was redriven for a Processor that had this one's name before it.
     Predecessor,
+    /// The log took it before the instant from which on its Processor wants events.
+    Early,
+    /// Its publisher wanted it delivered by an instant that has passed.
+    Expired,
 }
 
 impl Discard {
     /// All there are, in the order of their values.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Tags,
         Self::Type,
         Self::Expression,
@@ -85,6 +95,8 @@ impl Discard {
         Self::Exhausted,
         Self::Cancelled,
         Self::Predecessor,
+        Self::Early,
+        Self::Expired,
     ];
 
     /// The stable word for it.
@@ -97,6 +109,8 @@ impl Discard {
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
             Self::Predecessor => "predecessor",
+            Self::Early => "early",
+            Self::Expired => "expired",
         }
     }
 }
@@ -123,6 +137,25 @@ impl Progress {
         {
             gauge.store(0, Relaxed);
         }
+    }
+
+    /// Something keeps it from listening, or from listening to everything.
+    pub fn troubled(&self, why: String) {
+        *self.lock() = Some(why);
+    }
+
+    /// Nothing keeps it from listening.
+    pub fn is_well(&self) {
+        *self.lock() = None;
+    }
+
+    /// What keeps it from listening, where that is known.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An event was discarded.

@@ -1,15 +1,19 @@
 //! Attempts on the wire: one delivery to the target, and what it answered. I/O.
 //!
-//! - `connect`: connections, and how a target proves who it is
+//! - `connect`: connections, and how a target proves who it is; `pool`: those of HTTP/1.1 without TLS
 //! - `http`: the protocols that are one HTTP request; `grpc`: the one that is one call; `stream`: the one that is a stream
+//! - [`check`]: questions to publishers of half messages
 //! - [`evhub`]: EvHub's dispatch request and answer; [`cloudevent`]: an event as protobuf
 //! - `text`: what strangers say, fit to be kept
 
+pub mod check;
 pub mod cloudevent;
 mod connect;
 pub mod evhub;
 mod grpc;
 mod http;
+mod pool;
+mod resolve;
 mod stream;
 mod text;
 
@@ -20,7 +24,8 @@ use bytes::Bytes;
 use evhub_event::Event;
 use evhub_routing::{EvhubName, Protocol, Target};
 use evhub_telemetry::{Context, TRACEPARENT, TRACESTATE};
-use tokio::time::Instant;
+use futures_util::TryFutureExt as _;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::grpc::answer as understand_status;
 use self::{connect::Roots, stream::Stream};
@@ -62,6 +67,10 @@ pub struct Delivery<'a> {
     pub identity: Identity<'a>,
     /// The place in a trace that the target's work belongs to.
     pub trace: Option<&'a Context>,
+    /// When it was due that the ledger published, in milliseconds since the Unix epoch.
+    pub due: Option<i64>,
+    /// Which run of a schedule it is, counted from 1.
+    pub occurrence: Option<u64>,
 }
 
 /// What came of an attempt.
@@ -91,8 +100,8 @@ pub struct Sender {
 /// How attempts get there.
 #[derive(Clone, Debug)]
 enum Way {
-    Http(connect::Client<http::Body>),
-    Grpc(connect::Client<tonic::body::Body>),
+    Http(http::Client),
+    Grpc(Box<connect::Client<tonic::body::Body>>),
     Stream(Arc<Stream>),
     /// There is none: why.
     Barred(String),
@@ -110,11 +119,13 @@ impl Senders {
     pub fn to(&self, target: &Target) -> Sender {
         let endpoint = self.endpoints.of(target, std::time::Instant::now());
         let way = match target.protocol {
-            Protocol::EvHubGrpc => connect::client(target, &self.roots).map(Way::Grpc),
+            Protocol::EvHubGrpc => {
+                connect::client(target, &self.roots).map(|client| Way::Grpc(Box::new(client)))
+            }
             Protocol::Stream => connect::client(target, &self.roots)
                 .map(|client| Way::Stream(Arc::new(Stream::new(client, target)))),
             Protocol::CloudEvents | Protocol::CloudEventsStructured | Protocol::Raw | Protocol::EvHubHttp => {
-                connect::client(target, &self.roots).map(Way::Http)
+                http::Client::new(target, &self.roots).map(Way::Http)
             }
         };
         Sender { endpoint, way: way.unwrap_or_else(Way::Barred) }
@@ -151,11 +162,10 @@ impl Deadline {
         self.at - self.timeout
     }
 
-    /// Waits for something as long as there is time.
-    async fn until<T>(self, doing: impl Future<Output = T>) -> Result<T, Answer> {
+    /// Waits for something as long as there is time. Not an `async fn`: that would have room for it twice.
+    fn until<T>(self, doing: impl Future<Output = T>) -> impl Future<Output = Result<T, Answer>> {
         let timeout = self.timeout;
-        let late = |_| Answer::TimedOut(format!("no answer within {timeout:?}"));
-        tokio::time::timeout_at(self.at, doing).await.map_err(late)
+        timeout_at(self.at, doing).map_err(move |_| Answer::TimedOut(format!("no answer within {timeout:?}")))
     }
 }
 
@@ -164,6 +174,8 @@ const PROCESSOR: HeaderName = HeaderName::from_static("evhub-processor");
 const ATTEMPT: HeaderName = HeaderName::from_static("evhub-attempt");
 const EPOCH: HeaderName = HeaderName::from_static("evhub-epoch");
 const GENERATION: HeaderName = HeaderName::from_static("evhub-generation");
+const DUE: HeaderName = HeaderName::from_static("evhub-due");
+const OCCURRENCE: HeaderName = HeaderName::from_static("evhub-occurrence");
 
 /// The headers, or gRPC's metadata, by which an attempt says what it is.
 fn identify(headers: &mut HeaderMap, delivery: &Delivery<'_>) {
@@ -176,6 +188,13 @@ fn identify(headers: &mut HeaderMap, delivery: &Delivery<'_>) {
     headers.insert(ATTEMPT, (*attempt).into());
     headers.insert(EPOCH, (*epoch).into());
     headers.insert(GENERATION, (*generation).into());
+    let due = delivery.due.and_then(|due| jiff::Timestamp::from_millisecond(due).ok());
+    if let Some(value) = due.and_then(|due| HeaderValue::try_from(format!("{due:.3}")).ok()) {
+        headers.insert(DUE, value);
+    }
+    if let Some(occurrence) = delivery.occurrence {
+        headers.insert(OCCURRENCE, occurrence.into());
+    }
     let Some(place) = delivery.trace else { return };
     // W3C Trace Context; metadata of gRPC are headers too.
     for (name, value) in [(TRACEPARENT, Some(place.traceparent())), (TRACESTATE, place.tracestate())] {

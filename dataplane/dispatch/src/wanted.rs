@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use evhub_event::{Controls, Record, kafka};
-use evhub_routing::{Filter, Processor, Unclear};
+use evhub_routing::{Filter, Processor, Start, Unclear};
 
-use crate::Discard;
+use crate::{Discard, chains::is_muted};
 
 /// What becomes of a record that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
     /// Its delivery begins now.
     Now,
-    /// It asked for delays, none of them this Processor's; its delivery begins now.
+    /// It asked for no delay of this Processor's key; its delivery begins now.
     Undelayed,
     /// Its delivery begins this long after the log took it.
     Later(Duration),
@@ -20,9 +20,16 @@ pub enum Intake {
     Unwanted(Discard),
 }
 
-/// Holds a record against a Processor's filter and delay key. One that cannot be read as an event is let through: its
-/// delivery makes it a dead letter.
-pub fn intake(processor: &Processor, record: &Record) -> Intake {
+/// Holds a record that the log took then, in milliseconds since the Unix epoch, against a Processor's start, filter and delay
+/// key. One that cannot be read as an event is let through: its delivery makes it a dead letter.
+pub fn intake(processor: &Processor, taken: i64, record: &Record) -> Intake {
+    // Where the log ended before the instant, everything behind its end was still to be read.
+    if matches!(processor.start, Start::At(instant) if taken < instant) {
+        return Intake::Unwanted(Discard::Early);
+    }
+    if is_muted(record, &processor.uid) {
+        return Intake::Unwanted(Discard::Cancelled);
+    }
     if processor.filter.is_none() && processor.delay_key.is_none() {
         return Intake::Now;
     }
@@ -35,7 +42,6 @@ pub fn intake(processor: &Processor, record: &Record) -> Intake {
     let Some(key) = &processor.delay_key else { return Intake::Now };
     match controls.delay_keys.iter().find(|(known, _)| known == key) {
         Some((_, delay)) => Intake::Later(*delay),
-        None if controls.delay_keys.is_empty() => Intake::Now,
         None => Intake::Undelayed,
     }
 }

@@ -5,6 +5,7 @@
 
 mod current;
 mod gate;
+mod guard;
 mod lane;
 mod member;
 mod out;
@@ -16,8 +17,14 @@ mod task;
 mod timers;
 mod trace;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
+use evhub_backoff::Backoff;
 use evhub_journal::Journal;
 use evhub_routing::{EvhubName, Processor};
 use evhub_telemetry::Tracer;
@@ -27,7 +34,7 @@ use tracing::{info, warn};
 
 use self::member::{Exit, Member, Orders};
 pub use self::room::Room;
-use crate::{Progress, sender::Senders};
+use crate::{Progress, chains::Chains, exchange::Exchange, sender::Senders};
 
 /// What a worker works with.
 #[derive(Clone, Debug)]
@@ -42,12 +49,18 @@ pub struct Assignment<J> {
     pub senders: Senders,
     /// Turns true when the Processor's inbox topic is made.
     pub inbox: watch::Receiver<bool>,
+    /// The topics of events that have come due, as they are made.
+    pub dues: watch::Receiver<Arc<BTreeSet<String>>>,
     /// Changes each time that somebody wants the Processor, should it be suspended, to go on.
     pub resume: watch::Receiver<u64>,
     /// Makes the spans of attempts.
     pub tracer: Tracer,
     /// What it and others may have in memory.
     pub room: Room,
+    /// Where those that own some of its partitions tell each other what they need.
+    pub exchange: Exchange<J>,
+    /// Who is told that the target wants no more of a repeated event; without one that ends one firing.
+    pub chains: Option<Arc<dyn Chains>>,
 }
 
 /// What a worker is told to do: a Processor of one uid, as its author wants it now.
@@ -59,8 +72,12 @@ pub struct Work {
     pub producers: BTreeMap<String, EvhubName>,
 }
 
-/// How long to wait before joining again after the log failed us.
-const REJOIN: Duration = Duration::from_secs(1);
+/// How long to wait before joining again after the log failed us, at first and at the most.
+const REJOIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+
+fn rejoin() -> Backoff {
+    Backoff::exponential(REJOIN.0, REJOIN.1, 2, 20).expect("these constants make a policy")
+}
 
 struct Left(Arc<Progress>);
 
@@ -78,21 +95,30 @@ pub async fn run<J: Journal>(assignment: Assignment<J>, stop: impl Future<Output
     let mut orders = Orders { work: assignment.work.clone(), resume: assignment.resume.clone() };
     // Shared, because it is asked again after it has come: by what follows a drain that failed.
     let stop = stop.shared();
+    let mut failures = 0_u32;
     loop {
         let work = Arc::clone(&orders.work.borrow_and_update());
         let exit = match Member::join(&assignment, &work).await {
             Ok(member) => member.work(stop.clone(), &mut orders).await,
             Err(error) => Exit::Failed(error.to_string()),
         };
+        if assignment.progress.listening.load(Relaxed) {
+            failures = 0;
+        }
         assignment.progress.left();
         match exit {
             Exit::Stopped => return,
             Exit::Again(why) => info!(processor = %work.processor.name, why, "joining the group again"),
             Exit::Failed(error) => {
-                warn!(processor = %work.processor.name, error, "the log failed; joining the group again");
+                failures += 1;
+                // The same again and again is said again when it has lasted twice as long.
+                if failures.is_power_of_two() || assignment.progress.trouble().as_ref() != Some(&error) {
+                    warn!(processor = %work.processor.name, error, failures, "the log failed; joining the group again");
+                }
+                assignment.progress.troubled(error);
                 tokio::select! {
                     () = stop.clone() => return,
-                    () = sleep(REJOIN) => {}
+                    () = sleep(rejoin().wait(failures, fastrand::u64(..))) => {}
                 }
             }
         }

@@ -37,6 +37,7 @@ const HOUR: Duration = Duration::from_hours(1);
 fn parked(n: usize) -> Record {
     let (id, key) = (n.to_string(), format!("key {n}"));
     let parked = Parked {
+        log: 0,
         kind: Kind::Retry,
         topic: "evhub.shop.before".to_owned(),
         offset: n as u64,

@@ -20,16 +20,23 @@ pub const MAX_VALUE: usize = 4096;
 /// The longest attribute name, in bytes. The specification advises 20 and forbids none; three times that harms nobody.
 pub const MAX_NAME: usize = 64;
 
+/// When an event is of no use any more, as the CloudEvents extension of this name defines it.
+pub const EXPIRY: &str = "expirytime";
+
 /// Heads the names of the controls that a publisher can set on an event.
 pub const RESERVED_PREFIX: &str = "evhub";
 
-/// The attributes that the specification itself defines.
-const CORE: [&str; 8] =
-    ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"];
-
 /// Whether an extension may be called so.
 pub(crate) fn is_extension_name(name: &str) -> bool {
-    check_name(name).is_ok() && !CORE.contains(&name)
+    is_name(name) && !is_core(name)
+}
+
+/// Whether this is one of the attributes that the specification itself defines.
+fn is_core(name: &str) -> bool {
+    matches!(
+        name,
+        "specversion" | "id" | "source" | "type" | "subject" | "time" | "datacontenttype" | "dataschema"
+    )
 }
 
 /// Whether an event would still be valid with this extension besides.
@@ -37,8 +44,20 @@ pub(crate) fn may_extend(event: &Event, name: &str, value: &str) -> bool {
     1 + event.attributes().count() < MAX_ATTRIBUTES && check_filled(name, value).is_ok()
 }
 
+/// Whether [`check_name`] finds nothing.
+fn is_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    bytes.len() <= MAX_NAME
+        && bytes.first().is_some_and(u8::is_ascii_lowercase)
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && name != "data"
+}
+
 /// Holds a name against the specification's rules, and against ours for length.
 pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
+    if is_name(name) {
+        return Ok(());
+    }
     let problem = if name.is_empty() {
         "is empty"
     } else if name.len() > MAX_NAME {
@@ -47,10 +66,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Invalid> {
         "is the event's data, which no attribute may be called"
     } else if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
         "may contain only the letters a to z and the digits 0 to 9"
-    } else if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        "must begin with a letter"
     } else {
-        return Ok(());
+        "must begin with a letter"
     };
     let detail = format!("the attribute name {} {problem}", quote(name));
     Err(Invalid::new(Reason::InvalidAttributeName, name.escape_debug().to_string(), detail))
@@ -65,7 +82,7 @@ pub(crate) fn check(event: &Event) -> Result<(), Invalid> {
     check_uri("source", &event.source, uri::is_reference)?;
     check_text("type", &event.kind)?;
     event.subject.as_deref().map_or(Ok(()), |subject| check_filled("subject", subject))?;
-    event.time.as_deref().map_or(Ok(()), check_time)?;
+    event.time.as_deref().map_or(Ok(()), |time| check_time("time", time))?;
     event.datacontenttype.as_deref().map_or(Ok(()), check_content_type)?;
     event.dataschema.as_deref().map_or(Ok(()), |schema| check_uri("dataschema", schema, uri::is_absolute))?;
     check_extensions(event)
@@ -78,11 +95,14 @@ fn check_extensions(event: &Event) -> Result<(), Invalid> {
     }
     for (index, (name, value)) in event.extensions.iter().enumerate() {
         check_name(name)?;
-        if CORE.contains(&name.as_str()) || event.extensions[..index].iter().any(|(other, _)| other == name) {
+        if is_core(name) || event.extensions[..index].iter().any(|(other, _)| other == name) {
             return Err(duplicate(name));
         }
-        let check = if name == "partitionkey" { check_filled } else { check_text };
-        check(name, value)?;
+        match name.as_str() {
+            "partitionkey" => check_filled(name, value)?,
+            EXPIRY => check_time(name, value)?,
+            _ => check_text(name, value)?,
+        }
     }
     Ok(())
 }
@@ -136,15 +156,15 @@ fn check_uri(name: &str, value: &str, is_uri: fn(&str) -> bool) -> Result<(), In
     Err(Invalid::new(Reason::InvalidUri, name, detail))
 }
 
-fn check_time(value: &str) -> Result<(), Invalid> {
+pub(crate) fn check_time(name: &str, value: &str) -> Result<(), Invalid> {
     if time::is_instant(value) {
-        return check_text("time", value);
+        return check_text(name, value);
     }
     let detail = format!(
-        "the attribute time must be an RFC 3339 instant such as 2026-01-31T12:00:00Z, which {} is not",
+        "the attribute {name} must be an RFC 3339 instant such as 2026-01-31T12:00:00Z, which {} is not",
         quote(value)
     );
-    Err(Invalid::new(Reason::InvalidTime, "time", detail))
+    Err(Invalid::new(Reason::InvalidTime, name, detail))
 }
 
 fn check_content_type(value: &str) -> Result<(), Invalid> {

@@ -29,6 +29,11 @@ impl Draft {
     /// Takes an attribute; a second one of the same name is refused.
     pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), Invalid> {
         attributes::check_name(name)?;
+        self.put(name, value)
+    }
+
+    /// Takes an attribute whose name has been checked.
+    pub(crate) fn put(&mut self, name: &str, value: String) -> Result<(), Invalid> {
         if self.has(name) {
             return Err(attributes::duplicate(name));
         }

@@ -55,6 +55,8 @@ reasons! {
     AttributeTooLong ATTRIBUTE_TOO_LONG 413,
     /// A batch of more events than are taken at once.
     BatchTooLarge BATCH_TOO_LARGE 413,
+    /// A delay that is longer than any may be, or than the Producer allows.
+    DelayTooLong DELAY_TOO_LONG 400,
     /// An attribute given twice.
     DuplicateAttribute DUPLICATE_ATTRIBUTE 400,
     /// A control that names one key twice.
@@ -81,7 +83,7 @@ reasons! {
     InvalidJson INVALID_JSON 400,
     /// A content type that is not a media type.
     InvalidMediaType INVALID_MEDIA_TYPE 400,
-    /// A `time` that is not an RFC 3339 instant.
+    /// A `time` or `expirytime` that is not an RFC 3339 instant.
     InvalidTime INVALID_TIME 400,
     /// A URI attribute that is not a URI.
     InvalidUri INVALID_URI 400,

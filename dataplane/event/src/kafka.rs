@@ -11,7 +11,7 @@
 //!   the record's alone, so what orders events is the record's key.
 //! - Names that begin with `evhub` are refused from publishers but read from records, where they control nothing.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     Event, Header, Record,
@@ -25,6 +25,8 @@ use crate::{
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
 const KEY: &str = "partitionkey";
+/// Room for the headers that are no extensions', and for what the hub keeps beside them.
+const ROOM: usize = 12;
 
 /// A record that no event can be read from, whoever wrote it and however often it is tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,11 +51,22 @@ impl Poison {
 
 /// The event as a record in binary mode.
 pub fn encode(event: &Event) -> Record {
-    let mut headers = vec![header("ce_specversion".to_owned(), SPECVERSION)];
-    headers.extend(event.attributes().map(|(name, value)| match name {
-        "datacontenttype" => header(CONTENT_TYPE.to_owned(), value),
-        _ => header(format!("{PREFIX}{name}"), value),
-    }));
+    let mut headers = Vec::with_capacity(ROOM + event.extensions.len());
+    headers.push(Header {
+        name: "ce_specversion".to_owned(),
+        value: Bytes::from_static(SPECVERSION.as_bytes()),
+    });
+    // The values lie in one piece of memory, made once.
+    let values: usize = event.attributes().map(|(_, value)| value.len()).sum();
+    let mut values = BytesMut::with_capacity(values);
+    for (name, value) in event.attributes() {
+        values.extend_from_slice(value.as_bytes());
+        let name = match name {
+            "datacontenttype" => CONTENT_TYPE.to_owned(),
+            _ => [PREFIX, name].concat(),
+        };
+        headers.push(Header { name, value: values.split().freeze() });
+    }
     let key = event.partition_key().map(|key| Bytes::copy_from_slice(key.as_bytes()));
     Record { key, value: Some(event.data.clone().unwrap_or_default()), headers }
 }
@@ -72,10 +85,6 @@ pub fn decode(record: &Record) -> Result<Event, Poison> {
     event.map(|event| with_key(event, record)).map_err(Poison::Decode)
 }
 
-fn header(name: String, value: &str) -> Header {
-    Header { name, value: Bytes::copy_from_slice(value.as_bytes()) }
-}
-
 fn binary(record: &Record, content_type: Option<&str>, data: Option<Bytes>) -> Result<Event, Invalid> {
     let mut draft = Draft::default();
     if let Some(content_type) = content_type {
@@ -85,7 +94,7 @@ fn binary(record: &Record, content_type: Option<&str>, data: Option<Bytes>) -> R
         let Some(name) = header.name.strip_prefix(PREFIX) else { continue };
         if !draft.has(name) {
             attributes::check_name(name)?;
-            draft.set(name, text(header)?.to_owned())?;
+            draft.put(name, text(header)?.to_owned())?;
         }
     }
     draft.finish(data)

@@ -17,6 +17,18 @@ pub const MAX_ATTEMPTS: &str = "evhub-max-attempts";
 /// allows less gives less.
 pub const TIMEOUT: &str = "evhub-timeout";
 
+/// The header that says which timer made an event appear.
+pub const TIMER: &str = "evhub-timer";
+
+/// The header that says when an event was due, in milliseconds since the Unix epoch.
+pub const DUE: &str = "evhub-due";
+
+/// The header that says which run of a schedule an event is, counted from 1.
+pub const OCCURRENCE: &str = "evhub-occurrence";
+
+/// The header that firings of one repeated event have: the uids of the Processors that have cancelled it, as `a,b`.
+pub const CHAIN: &str = "evhub-chain";
+
 /// The header that says which Processor a record is for, by its uid: a redriven event's.
 pub const PROCESSOR_UID: &str = "evhub-processor-uid";
 

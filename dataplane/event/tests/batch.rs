@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use evhub_event::{
     Controls, Event, Header, Record,
+    controls::When,
     http::{decode_batch, is_batch},
     json, kafka,
 };
@@ -63,13 +64,40 @@ fn the_first_bad_event_is_named_by_its_index() {
         ("[]".to_owned(), 400, "INVALID_JSON", "[1]"),
         (event("", ""), 400, "MISSING_ATTRIBUTE", "[1].id"),
         (event("a", r#","time":"now""#), 400, "INVALID_TIME", "[1].time"),
-        (event("a", r#","evhubdelay":"1h""#), 400, "RESERVED_ATTRIBUTE", "[1].evhubdelay"),
+        (event("a", r#","evhubcron":"1h""#), 400, "RESERVED_ATTRIBUTE", "[1].evhubcron"),
+        (event("a", r#","evhubdelay":"soon""#), 400, "INVALID_CONTROL", "[1].evhubdelay"),
+        (event("a", r#","evhubdelay":"87601h""#), 400, "DELAY_TOO_LONG", "[1].evhubdelay"),
+        (event("a", r#","evhubdeliverat":"tomorrow""#), 400, "INVALID_TIME", "[1].evhubdeliverat"),
+        (
+            event("a", r#","evhubdelay":"1s","evhubdeliverat":"2030-01-01T00:00:00Z""#),
+            400,
+            "INVALID_CONTROL",
+            "[1].evhubdeliverat",
+        ),
         (event("a", r#","evhubdelaykeys":"a=1s,a=2s""#), 400, "DUPLICATE_KEY", "[1].evhubdelaykeys"),
         (event("a", &format!(",\"data\":[{deep}]")), 400, "TOO_DEEP", "[1]"),
         (event(&"x".repeat(4097), ""), 413, "ATTRIBUTE_TOO_LONG", "[1].id"),
     ] {
         let found = decode(format!("[{good},{second},{{}}]"));
         assert_eq!(found.unwrap_err(), (status, reason, Some(field.to_owned())), "{second:.80}");
+    }
+}
+
+#[test]
+fn when_an_event_is_to_be_published() {
+    for (more, when) in [
+        ("", None),
+        (r#","evhubdelay":"0s""#, None),
+        (r#","evhubdelay":"1ms""#, Some(When::After(Duration::from_millis(1)))),
+        (r#","evhubdelay":"9600h""#, Some(When::After(Duration::from_hours(9600)))),
+        (r#","evhubdeliverat":"1970-01-01T01:00:01+01:00""#, Some(When::At(1000))),
+        // Never early.
+        (r#","evhubdeliverat":"1970-01-01T00:00:00.0000001Z""#, Some(When::At(1))),
+        (r#","evhubdeliverat":"1969-12-31T23:59:59.9999Z""#, Some(When::At(0))),
+    ] {
+        let batch = decode(format!("[{}]", event("a", more))).unwrap();
+        assert_eq!(batch[0].1.when, when, "{more}");
+        assert_eq!(batch[0].1.headers().count(), 0, "no record has it");
     }
 }
 
@@ -158,6 +186,9 @@ proptest! {
             delay_keys: keys.into_iter().map(|(key, millis)| (key, Duration::from_millis(millis))).collect(),
             max_attempts,
             timeout: timeout.map(Duration::from_millis),
+            when: None,
+            idempotency: None,
+            repeat: None,
         };
         let event = json::decode(&Bytes::from(event("a", ""))).unwrap();
         let mut record = kafka::encode(&event);

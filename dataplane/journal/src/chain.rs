@@ -35,6 +35,11 @@ impl Default for Chain {
 }
 
 impl Link {
+    /// Which chain it is of: no other that is alive has the same number.
+    pub fn chain(&self) -> usize {
+        Arc::as_ptr(&self.torn).addr()
+    }
+
     /// Whether every record before this one was taken, or may still be.
     pub fn holds(&self) -> bool {
         self.number <= self.torn.load(Ordering::Relaxed)
@@ -61,6 +66,8 @@ mod tests {
         links[1].tear();
         links[3].tear();
         assert_eq!(hold(), [true, true, false, false]);
-        assert!(!chain.link().holds() && Chain::default().link().holds());
+        let (next, other) = (chain.link(), Chain::default().link());
+        assert!(!next.holds() && other.holds());
+        assert!(next.chain() == links[0].chain() && next.chain() != other.chain());
     }
 }

@@ -12,11 +12,13 @@
 //! - [`murmur2`]: which partition a key belongs to
 //! - [`embedded`]: the log of `evhub dev`, in one folder
 //! - [`unpleasant`]: any log on a bad day, for tests
+//! - [`sink`]: a log that only hands on, for fuzzing and measuring
 
 pub mod chain;
 pub mod embedded;
 pub mod error;
 pub mod murmur2;
+pub mod sink;
 pub mod traits;
 pub mod types;
 pub mod unpleasant;
@@ -26,6 +28,6 @@ pub use embedded::Embedded;
 pub use error::{CommitError, Error, Refusal, TransactError, WriteError};
 pub use traits::{Journal, Producer, Tail};
 pub use types::{
-    Committed, MAX_METADATA, Place, Polled, Position, Slice, Stored, TopicPartition, TopicSettings,
-    Transaction,
+    ClusterSettings, Committed, MAX_METADATA, Place, Polled, Position, Slice, Stored, TopicPartition,
+    TopicSettings, Transaction,
 };

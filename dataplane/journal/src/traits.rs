@@ -1,6 +1,6 @@
 //! The two traits that every log implements. No I/O.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use evhub_event::Record;
 
@@ -19,11 +19,21 @@ pub trait Journal: Clone + Send + Sync + 'static {
     type Producer: Producer<Member = Self::Member>;
 
     /// Makes sure that a topic exists with these settings. Partitions may grow; fewer than there are is an error. The
-    /// largest record may grow too; a smaller one than before changes nothing. Retention is what was asked last.
+    /// largest record may grow too; a smaller one than before changes nothing. Retention is what was asked last. A topic that
+    /// is somebody else's is an error unless it may be adopted.
     fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// How many partitions a topic has; `None` when there is no such topic.
+    /// How many partitions a topic has, as far as is known here; `None` when no such topic is. Others may have made it, or made
+    /// it larger, a moment ago.
     fn partitions(&self, topic: &str) -> Option<u32>;
+
+    /// The same, asked of the log itself: whatever depends on there being no such topic has to know it for sure.
+    fn look_up(&self, topic: &str) -> impl Future<Output = Result<Option<u32>, Error>> + Send;
+
+    /// What tells this topic from one of the same name that was deleted before it was made; 0 where none ever is.
+    fn identity(&self, _topic: &str) -> impl Future<Output = Result<u64, Error>> + Send {
+        ready(Ok(0))
+    }
 
     /// How many writes wait for the log, and how many bytes they are; `None` where the log does not tell.
     fn waiting(&self) -> Option<(usize, usize)> {
@@ -55,6 +65,10 @@ pub trait Journal: Clone + Send + Sync + 'static {
 
     /// The partition's start: the first offset that retention has left.
     fn start(&self, at: &TopicPartition) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Gives up what lies before an offset, which becomes the partition's start unless it begins later already. Beyond the end
+    /// is the end.
+    fn trim(&self, at: &TopicPartition, before: u64) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// The partition's end: the offset that the next append would get at the least.
     fn end(&self, at: &TopicPartition) -> impl Future<Output = Result<u64, Error>> + Send;
@@ -100,6 +114,12 @@ pub trait Tail: Send + 'static {
         offsets: Vec<Committed>,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static;
 
+    /// Whether this member may still be one, as far as it can tell without asking: it has not stood still for longer than its group
+    /// waits for a member. When not, [`Polled::Lost`](crate::Polled::Lost) follows.
+    fn may_own(&self) -> bool {
+        true
+    }
+
     /// Says that these revoked partitions are drained: others may have them.
     fn release(&mut self, partitions: &[u32]);
 
@@ -112,7 +132,8 @@ pub trait Producer: Send + 'static {
     /// See [`Journal::Member`].
     type Member;
 
-    /// Writes everything or nothing; `Ok` gives the records' positions, in their order, when all is durable and visible.
+    /// Writes everything or nothing; `Ok` gives the records' positions, in their order, when all is durable. It is visible
+    /// then, or a moment later, and partition by partition where the log has several brokers.
     /// After any error this producer writes nothing more: only a new one knows how its transactions ended.
     fn commit(
         &mut self,

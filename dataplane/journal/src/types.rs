@@ -62,6 +62,28 @@ pub struct TopicSettings {
     /// The topic holds what the hub needs to make progress (parked deliveries, dead letters): when the disk fills up,
     /// such records may still use half of the reserve that events must leave alone.
     pub reserved: bool,
+    /// What only a cluster of brokers has. The embedded log looks at none of it.
+    pub cluster: ClusterSettings,
+}
+
+/// What a topic must look like on a cluster of brokers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// How many brokers keep each record; `None` is as many as the brokers' own setting says.
+    pub replicas: Option<u16>,
+    /// How many of them must have a record before it is acknowledged; `None` is as the brokers' own setting says.
+    pub min_in_sync: Option<u16>,
+    /// The topic may be one that somebody else has made: it is evhub's from now on, with these settings.
+    pub adopt: bool,
+}
+
+impl ClusterSettings {
+    /// For a topic of so many copies, so many of which must have a record before it counts.
+    pub fn copies(replicas: u32, min_in_sync: u32) -> Self {
+        // More than there are brokers in the world is as good as what was asked for: brokers refuse both.
+        let count = |number: u32| Some(u16::try_from(number).unwrap_or(u16::MAX));
+        Self { replicas: count(replicas), min_in_sync: count(min_in_sync), adopt: false }
+    }
 }
 
 impl Place {
@@ -76,9 +98,10 @@ impl Place {
 
 impl TopicSettings {
     /// What a topic with settings `now` has when it is made sure of with these: what was taken yesterday is taken today, so
-    /// the largest record only grows.
+    /// the largest record only grows. What only a cluster has is not kept.
     pub(crate) fn within(self, now: Self) -> Self {
-        Self { max_record_bytes: self.max_record_bytes.max(now.max_record_bytes), ..self }
+        let largest = self.max_record_bytes.max(now.max_record_bytes);
+        Self { max_record_bytes: largest, cluster: now.cluster, ..self }
     }
 }
 

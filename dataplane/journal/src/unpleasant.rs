@@ -186,6 +186,14 @@ impl<J: Journal> Journal for Unpleasant<J> {
         self.log.partitions(topic)
     }
 
+    async fn look_up(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.log.look_up(topic).await
+    }
+
+    async fn identity(&self, topic: &str) -> Result<u64, Error> {
+        self.log.identity(topic).await
+    }
+
     fn waiting(&self) -> Option<(usize, usize)> {
         self.log.waiting()
     }
@@ -225,6 +233,10 @@ impl<J: Journal> Journal for Unpleasant<J> {
         let short = self.happens(self.faults.short) && max_records > 1;
         let most = if short { 1 + (self.roll() as usize) % 3 } else { max_records };
         self.log.read(at, from, most.min(max_records), max_bytes).await
+    }
+
+    async fn trim(&self, at: &TopicPartition, before: u64) -> Result<(), Error> {
+        self.log.trim(at, before).await
     }
 
     async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {

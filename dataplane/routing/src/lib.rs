@@ -6,13 +6,23 @@
 //! - [`filter`]: which events a Processor receives
 //! - [`target`]: where deliveries go; [`tls`]: how a target proves who it is
 //! - [`policy`]: how they are made
+//! - [`ledger`]: what a Producer wants decided exactly once
+//! - [`egress`]: addresses that an administrator allows
+//! - [`wire`]: all of it on its way between processes
 
+pub mod egress;
 pub mod filter;
+pub mod ledger;
 pub mod policy;
 pub mod target;
 pub mod tls;
+pub mod wire;
 
 pub use filter::{Cel, Filter, TypePattern, Unclear};
+pub use ledger::{
+    CheckBack, CheckProtocol, Crontab, Deduplication, DeduplicationKey, Ledger, Pace, Schedule,
+    ScheduledData, ScheduledEvent, Undecided,
+};
 pub use policy::{
     Backoff, Growth, GrpcCode, OnExhausted, Order, Policy, RateLimit, Retry, RetryAfter, RetryOn,
     StatusPattern,
@@ -83,6 +93,36 @@ pub struct Producer {
     /// How many events a second each dataplane lets in; `None` is as many as come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u32>,
+    /// The longest delay that a publisher may set.
+    pub max_delay: Duration,
+    /// What it wants decided exactly once.
+    #[serde(skip_serializing_if = "Ledger::says_nothing")]
+    pub ledger: Ledger,
+    /// The topic that holds its events once they have come due; made when first needed.
+    pub due_topic: String,
+    /// How many of its events may wait for their time.
+    pub pending_timers: u64,
+    /// What brokers are told of the topic; a log without brokers has no use for it.
+    pub brokers: Brokers,
+}
+
+/// What Kafka's brokers are told of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Brokers {
+    /// On how many of them it lies.
+    pub replicas: u32,
+    /// How many of these must have an event before it is accepted.
+    pub min_in_sync_replicas: u32,
+    /// Its other settings, by Kafka's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Whether it may be there already; it is then used as it is, and never deleted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
+    /// Whether it goes when its Producer does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub delete: bool,
 }
 
 /// How EvHub's clients call a Producer.
@@ -107,6 +147,8 @@ pub struct Processor {
     pub generation: i64,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created: i64,
+    /// What EvHub's administrators call it; no other Processor of the hub is called so.
+    pub dispatcher_id: String,
     /// The consumer group that reads for it.
     pub group: String,
     /// Where its parked deliveries are kept.
@@ -121,6 +163,10 @@ pub struct Processor {
     pub partitions: u32,
     /// The largest event of any of its Producers, in bytes.
     pub event_bytes: usize,
+    /// On how many brokers its own topics lie: as many as any of its Producers' does.
+    pub replicas: u32,
+    /// How many of these must have a record before it counts, likewise.
+    pub min_in_sync_replicas: u32,
     /// Which events it receives; `None` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
@@ -136,6 +182,10 @@ pub struct Processor {
     /// Whether its author wants nothing delivered for now; backlog and offsets are kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// What was held before this instant, because it was exhausted, gets one more attempt; in milliseconds since the Unix
+    /// epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<i64>,
 }
 
 /// One Producer's events to one Processor.
@@ -146,18 +196,20 @@ pub struct Route {
     pub producer: Name,
     /// Its topic.
     pub topic: String,
+    /// The topic of those of its events that have come due; it may not be there.
+    pub due_topic: String,
 }
 
 /// Where a partition without a committed offset begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Start {
-    /// At the first event the log took at or after the Processor's creation.
+    /// At the first event the log took after the Processor's creation, less a little for clocks that differ.
     Latest,
     /// At the first event there is.
     Earliest,
-    /// Where its group has committed, and nowhere else.
+    /// Where its group has committed; a partition of which it has not begins as with `Latest`.
     Committed,
-    /// At the first event the log took at or after an instant, in milliseconds since the Unix epoch.
+    /// At the first event the log took at or after an instant, in milliseconds since the Unix epoch, which may be still to come.
     At(i64),
 }
 
@@ -167,6 +219,27 @@ const ENVELOPE: usize = 128 << 10;
 /// The largest record that an event of at most so many bytes can make, in whichever topic of ours it comes to lie.
 pub const fn derived_record_bytes(event_bytes: usize) -> usize {
     event_bytes.saturating_add(ENVELOPE)
+}
+
+// === impl Processor ===
+
+/// How long the inbox keeps what was redriven, at the least: as long as a Producer keeps its events where nothing is said.
+const INBOX_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+impl Processor {
+    /// How long the inbox keeps a record at the least. What was redriven waits there while the target is away or the
+    /// Processor suspended, however short its dead letters are kept.
+    pub fn inbox_retention(&self) -> Duration {
+        self.policy.dead_letter_retention.max(INBOX_RETENTION)
+    }
+}
+
+// === impl Brokers ===
+
+impl Default for Brokers {
+    fn default() -> Self {
+        Self { replicas: 3, min_in_sync_replicas: 2, config: BTreeMap::new(), adopt: false, delete: false }
+    }
 }
 
 // === impl Name ===

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::{Tls, display};
+use crate::{Name, Tls, display};
 
 /// Where deliveries go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,6 +14,9 @@ pub struct Target {
     /// An absolute `http` or `https` URL.
     #[serde(serialize_with = "display")]
     pub url: Uri,
+    /// The Service that it is; `None` where the Processor's author wrote the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Name>,
     /// How to speak to it.
     pub protocol: Protocol,
     /// How long one attempt may take, from connecting to the last byte of the answer.
@@ -22,6 +25,9 @@ pub struct Target {
     /// sets; values are marked sensitive, so that they appear in no print.
     #[serde(serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether any of these values comes from a Secret: such a target is kept in no copy, on disk or in the log.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
     /// How an `https` target proves who it is; `None` asks for a name of the URL's host from a well-known authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -47,7 +53,7 @@ pub enum Protocol {
 impl Target {
     /// Whether the same connections do for both: they differ at most in how long an attempt may take.
     pub fn connects_like(&self, other: &Self) -> bool {
-        let Self { url, protocol, timeout: _, headers, tls } = self;
+        let Self { url, service: _, protocol, timeout: _, headers, secret: _, tls } = self;
         (url, protocol, headers, tls) == (&other.url, &other.protocol, &other.headers, &other.tls)
     }
 }

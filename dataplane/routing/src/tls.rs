@@ -55,6 +55,20 @@ pub struct InvalidName;
 // === impl CaBundle ===
 
 impl CaBundle {
+    /// These, checked.
+    pub fn of(certificates: Vec<CertificateDer<'static>>) -> Result<Self, InvalidBundle> {
+        if certificates.is_empty() {
+            return Err(InvalidBundle::Empty);
+        }
+        for (index, certificate) in certificates.iter().enumerate() {
+            anchor_from_trusted_cert(certificate).map_err(|error| InvalidBundle::Certificate {
+                number: index + 1,
+                problem: error.to_string(),
+            })?;
+        }
+        Ok(Self(certificates))
+    }
+
     /// The certificates.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0
@@ -66,17 +80,7 @@ impl FromStr for CaBundle {
 
     fn from_str(pem: &str) -> Result<Self, InvalidBundle> {
         let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-        let certificates = read.map_err(|error| InvalidBundle::Pem(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(InvalidBundle::Empty);
-        }
-        for (index, certificate) in certificates.iter().enumerate() {
-            anchor_from_trusted_cert(certificate).map_err(|error| InvalidBundle::Certificate {
-                number: index + 1,
-                problem: error.to_string(),
-            })?;
-        }
-        Ok(Self(certificates))
+        Self::of(read.map_err(|error| InvalidBundle::Pem(error.to_string()))?)
     }
 }
 

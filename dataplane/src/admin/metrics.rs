@@ -17,6 +17,7 @@ use prometheus_client::{
 use crate::{
     Hub,
     backlog::Backlog,
+    follow::{Source, Status},
     meters::{Ending, Flow},
 };
 
@@ -80,8 +81,11 @@ const COUNTERS: &[Figure] = &[
 #[derive(Debug)]
 struct Scrape {
     generation: Generation,
+    following: Option<Status>,
     door: (usize, usize),
     log: Option<(usize, usize)>,
+    ledger: evhub_ledger::ledger::Figures,
+    suspect: bool,
     producers: Vec<(Name, Arc<Flow>)>,
     processors: Vec<Processor>,
 }
@@ -124,7 +128,9 @@ impl Scrape {
         let producers = snapshot.producers.keys().map(flow).collect();
         let door = (hub.door.in_flight(), hub.door.capacity());
         let log = hub.journal.waiting();
-        Self { generation: snapshot.generation, door, log, producers, processors }
+        let following = hub.following.as_ref().map(|following| following.borrow().clone());
+        let (ledger, suspect) = (hub.ledger.board().figures(), hub.ledger.clock().is_suspect());
+        Self { generation: snapshot.generation, following, door, log, ledger, suspect, producers, processors }
     }
 
     fn whole(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -144,6 +150,87 @@ impl Scrape {
         for (name, help, value) in figures.into_iter().chain(log) {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+
+    fn timed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let figures = &self.ledger;
+        let gauges = [
+            ("ledger_shards", "Shards of the ledger that are led here", figures.led),
+            ("ledger_timers", "Timers that are pending in them", figures.pending),
+            ("ledger_half_messages", "Half messages that nobody has decided on", figures.prepared),
+            ("ledger_half_messages_held", "Those of them that nobody is asked about any more", figures.held),
+            ("ledger_commands_waiting", "Commands that wait to be decided here", figures.waiting),
+            (
+                "ledger_quarantined",
+                "Topics that nothing fires into for now, because they fail",
+                figures.quarantined,
+            ),
+            ("ledger_keys", "Keys of publishes that are remembered in them", figures.keys),
+            (
+                "ledger_clock_suspect",
+                "Whether the wall clock has jumped and is not believed",
+                self.suspect.into(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let counters = [
+            ("ledger_scheduled", "Timers made", figures.tally.scheduled),
+            ("ledger_cancelled", "Timers cancelled", figures.tally.cancelled),
+            ("ledger_fired", "Timers fired", figures.tally.fired),
+            ("ledger_late_milliseconds", "How much later than due, all together", figures.tally.late),
+            ("ledger_claimed", "Events published under a key", figures.tally.claimed),
+            ("ledger_repeats", "Events that were published already under their keys", figures.tally.repeats),
+            ("ledger_conflicts", "Events refused because another one has their key", figures.tally.conflicts),
+            ("ledger_prepared", "Half messages prepared", figures.tally.prepared),
+            ("ledger_committed", "Half messages committed", figures.tally.committed),
+            ("ledger_rolled_back", "Half messages rolled back", figures.tally.rolled_back),
+            (
+                "ledger_checks",
+                "Times that the publisher of a half message was asked and did not decide",
+                figures.tally.checked,
+            ),
+            (
+                "ledger_exhausted",
+                "Half messages that their publishers never decided on",
+                figures.tally.exhausted,
+            ),
+            ("ledger_takeovers", "Times that a shard was taken over here", figures.takeovers),
+            ("ledger_doubts", "Times that a shard began anew after a failure", figures.doubts),
+            ("ledger_unreadable", "Records of the ledger that could not be read", figures.passed),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
+    }
+
+    fn followed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(status) = &self.following else { return Ok(()) };
+        let flags = [
+            ("control_connected", "Whether whoever serves control is connected", status.connected),
+            ("control_kept", "Whether what runs is kept on disk", status.unkept.is_none()),
+            ("control_refusing", "Whether the newest snapshot is refused", status.refused.is_some()),
+        ];
+        for (name, help, flag) in flags {
+            let gauge = ConstGauge::new(i64::from(flag));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let help = "Where what runs came from";
+        let mut family = encoder.encode_descriptor("control_source", help, None, MetricType::Gauge)?;
+        for source in Source::ALL {
+            let gauge = ConstGauge::new(i64::from(status.source == source));
+            gauge.encode(family.encode_family(&[("source", source.word())])?)?;
+        }
+        let help = "Snapshots from whoever serves control, by what became of them";
+        let mut family = encoder.encode_descriptor("control_updates", help, None, MetricType::Counter)?;
+        for (outcome, count) in [("taken", status.updates), ("refused", status.refusals)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
         }
         Ok(())
     }
@@ -201,6 +288,8 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.whole(&mut encoder)?;
+        self.timed(&mut encoder)?;
+        self.followed(&mut encoder)?;
         self.published(&mut encoder)?;
         self.discarded(&mut encoder)?;
         GAUGES.iter().try_for_each(|figure| self.family(&mut encoder, figure, MetricType::Gauge))?;

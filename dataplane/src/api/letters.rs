@@ -246,7 +246,7 @@ impl Index {
         most: usize,
     ) -> Result<(), Error> {
         // Made when first needed: without it there are none.
-        let (start, end) = match journal.partitions(topic) {
+        let (start, end) = match journal.look_up(topic).await? {
             Some(_) => (journal.start(&partition(topic)).await?, journal.end(&partition(topic)).await?),
             None => (0, 0),
         };

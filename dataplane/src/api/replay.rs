@@ -1,10 +1,13 @@
 //! Redrive: dead letters delivered again, to their Processor alone. Reads the dead topic, appends to the inbox.
 //!
-//! The answer comes when every event is durable in the inbox, so it keeps what it says. Events keep their ids, their
-//! keys and, per key, their order. A replay that broke off may be repeated: what it had appended is then delivered
-//! twice.
+//! The answer comes when every event is durable in the inbox, so it keeps what it says; unless a rate is asked for: then it
+//! comes when they are counted, and they follow. Events keep their ids, their keys and, per key, their order. A replay that
+//! broke off may be repeated: what it had appended is then delivered twice.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+};
 
 use axum::{
     Json,
@@ -16,19 +19,20 @@ use evhub_event::{
     invalid::quote,
     record::{ORIGIN, PROCESSOR_UID},
 };
-use evhub_journal::{Error, Journal, Place, TopicSettings, WriteError};
+use evhub_journal::{ClusterSettings, Error, Journal, Place, TopicSettings, WriteError};
 use evhub_routing::{Processor, derived_record_bytes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     Api,
     letters::{Letter, Look},
+    replays::{Pace, Replay, Stage},
 };
 use crate::{
-    ingest::body::{self, Bound},
+    ingest::body::{self, Bound, check_json},
     problem::{Problem, reason},
     request::{Named, Query},
 };
@@ -51,6 +55,8 @@ struct Order {
     ids: Option<HashSet<String>>,
     #[serde(default)]
     dry_run: bool,
+    /// At most so many events a second.
+    rate: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,57 +92,112 @@ pub(super) async fn replay<J: Journal>(
     let running =
         || Problem::new(reason::REPLAY_RUNNING, "wait for the replay of this Processor that is under way");
     let right = api.letters.replay(&api.hub, &processor.dead_topic).ok_or_else(running)?;
+    let id = Uuid::now_v7().to_string();
+    if order.dry_run {
+        let matched = count(&api, &processor, &order).await?;
+        return Ok((StatusCode::ACCEPTED, Json(Replayed { id, matched })));
+    }
+    let pace = order.rate.map(Pace::new);
+    let slow = match pace {
+        Some(_) => Some(count(&api, &processor, &order).await?),
+        None => None,
+    };
+    let replay = api.replays.begin(&processor.name, id.clone());
+    replay.matches(slow.unwrap_or_default());
     // A caller that goes away does not leave half of what it ordered.
     let task = tokio::spawn(async move {
         let _right = right;
-        run(&api, &processor, &order).await
+        let ended = run(&api, &processor, &order, &replay, pace).await;
+        if pace.is_none() {
+            replay.matches(replay.replayed());
+        }
+        match &ended {
+            Ok(stage) => replay.end(*stage, None),
+            Err(Problem { detail, .. }) => {
+                let (name, id) = (&processor.name, &replay.id);
+                tracing::warn!(processor = %name, replay = id, detail, "a replay broke off");
+                replay.end(Stage::Failed, Some(detail.clone()));
+            }
+        }
+        ended.map(|_| replay.replayed())
     });
     let given_up = |_| Problem::new(reason::INTERNAL, "the replay was given up").unknown();
-    let matched = task.await.map_err(given_up)??;
-    Ok((StatusCode::ACCEPTED, Json(Replayed { id: Uuid::now_v7().to_string(), matched })))
+    let matched = match slow {
+        Some(matched) => matched,
+        None => task.await.map_err(given_up)??,
+    };
+    Ok((StatusCode::ACCEPTED, Json(Replayed { id, matched })))
 }
 
-/// Only JSON, which no web page may send across origins unasked.
-fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
-    body::check_encoding(headers)?;
-    let content_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    if media.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let detail = "send the order as application/json";
-    Err(Problem::new(reason::UNSUPPORTED_MEDIA_TYPE, detail).at("content-type"))
-}
-
-/// Replays what the order names, in dead-letter order; says how many that were.
-async fn run<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> Result<u64, Problem> {
+/// How many dead letters the order names.
+async fn count<J: Journal>(api: &Api<J>, processor: &Processor, order: &Order) -> Result<u64, Problem> {
     let end = api.letters.of(&api.hub, processor, &mut Look::default()).await?.topic_end();
     let (mut from, mut matched) = (0, 0);
-    let mut ready = false;
     loop {
         let _seat = api.readers.seat().await;
-        let (letters, next) =
-            window(api, processor, from).await.map_err(|error| broken_off(error.into(), order, matched))?;
-        let wanted = |letter: &Letter| {
-            letter.at < end && order.ids.as_ref().is_none_or(|ids| ids.contains(&letter.story.id()))
+        let (letters, next) = wanted(api, processor, order, from, end).await?;
+        matched += letters.len() as u64;
+        match next {
+            Some(next) => from = next,
+            None => return Ok(matched),
+        }
+    }
+}
+
+/// Replays what the order names, in dead-letter order, to its end or until somebody wants no more.
+async fn run<J: Journal>(
+    api: &Api<J>,
+    processor: &Processor,
+    order: &Order,
+    replay: &Replay,
+    pace: Option<Pace>,
+) -> Result<Stage, Problem> {
+    let end = api.letters.of(&api.hub, processor, &mut Look::default()).await?.topic_end();
+    let mut from = 0;
+    let mut ready = false;
+    loop {
+        let (mut letters, next) = {
+            let _seat = api.readers.seat().await;
+            let found = wanted(api, processor, order, from, end).await;
+            found.map_err(|problem| broken_off(problem, replay.replayed()))?
         };
-        let letters: Vec<Letter> = letters.into_iter().filter(wanted).collect();
-        if !letters.is_empty() && !order.dry_run {
+        while !letters.is_empty() {
+            if let Some(pace) = pace {
+                replay.wait(pace).await;
+            }
+            if replay.is_stopped() {
+                return Ok(Stage::Stopped);
+            }
             if !ready {
                 open_inbox(api, processor).await?;
                 ready = true;
             }
-            matched +=
-                append(api, processor, letters).await.map_err(|error| stopped(error.into(), matched))?;
-        } else {
-            matched += letters.len() as u64;
+            let part = pace.map_or(letters.len(), Pace::part).min(letters.len());
+            let rest = letters.split_off(part);
+            let appended = append(api, processor, std::mem::replace(&mut letters, rest)).await;
+            let appended = appended.map_err(|error| stopped(error.into(), replay.replayed()))?;
+            replay.advance(appended);
         }
         match next {
-            Some(next) if next < end => from = next,
-            _ => return Ok(matched),
+            Some(next) => from = next,
+            None => return Ok(Stage::Done),
         }
     }
+}
+
+/// What the order names of one window before this end, and where the next one begins.
+async fn wanted<J: Journal>(
+    api: &Api<J>,
+    processor: &Processor,
+    order: &Order,
+    from: u64,
+    end: u64,
+) -> Result<(Vec<Letter>, Option<u64>), Problem> {
+    let (letters, next) = window(api, processor, from).await?;
+    let is_wanted = |letter: &Letter| {
+        letter.at < end && order.ids.as_ref().is_none_or(|ids| ids.contains(&letter.story.id()))
+    };
+    Ok((letters.into_iter().filter(is_wanted).collect(), next.filter(|next| *next < end)))
 }
 
 async fn window<J: Journal>(
@@ -150,10 +211,15 @@ async fn window<J: Journal>(
 
 /// Makes the inbox when it is first needed, and tells the Processor's worker.
 async fn open_inbox<J: Journal>(api: &Api<J>, processor: &Processor) -> Result<(), Problem> {
+    let cluster = match api.hub.journal.look_up(&processor.inbox_topic).await? {
+        Some(_) => ClusterSettings::default(),
+        None => ClusterSettings::copies(processor.replicas, processor.min_in_sync_replicas),
+    };
     let settings = TopicSettings {
         partitions: processor.partitions,
         max_record_bytes: derived_record_bytes(processor.event_bytes),
-        retention: Some(processor.policy.dead_letter_retention),
+        retention: Some(processor.inbox_retention()),
+        cluster,
         ..TopicSettings::default()
     };
     api.hub.journal.ensure(&processor.inbox_topic, settings).await?;
@@ -205,9 +271,9 @@ fn redriven(letter: Letter, uid: &str) -> Record {
     record
 }
 
-/// A read failed: before the first append that is a plain refusal, and a dry run appends nothing.
-fn broken_off(problem: Problem, order: &Order, before: u64) -> Problem {
-    if before == 0 || order.dry_run { problem } else { stopped(problem, before) }
+/// A read failed: before the first append that is a plain refusal.
+fn broken_off(problem: Problem, before: u64) -> Problem {
+    if before == 0 { problem } else { stopped(problem, before) }
 }
 
 /// A replay that broke off: what was appended stays appended.

@@ -24,18 +24,19 @@ pub(super) async fn resume<J: Journal>(
 ) -> Result<StatusCode, Problem> {
     Query::read(&uri, &[])?;
     let processor = api.processor(&name)?;
-    write(&api.hub.journal, &processor).await.map_err(unwritten)?;
+    // Where there is no topic nothing was ever held.
+    let partitions = api.hub.journal.look_up(&processor.state_topic).await?.unwrap_or(0);
+    write(&api.hub.journal, &processor, partitions).await.map_err(unwritten)?;
     api.hub.resume(&processor.name);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes durable that whatever is held up to now is to be attempted. Where there is no topic nothing was ever held.
-async fn write<J: Journal>(journal: &J, processor: &Processor) -> Result<(), WriteError> {
+/// Makes durable that whatever is held up to now is to be attempted.
+async fn write<J: Journal>(journal: &J, processor: &Processor, partitions: u32) -> Result<(), WriteError> {
     let topic = &processor.state_topic;
-    let partitions = 0..journal.partitions(topic).unwrap_or(0);
     let wish =
         |partition| journal.append(topic, Place::Partition(partition), parked::resumed(&processor.uid));
-    try_join_all(partitions.map(wish)).await?;
+    try_join_all((0..partitions).map(wish)).await?;
     Ok(())
 }
 

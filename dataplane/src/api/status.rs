@@ -4,14 +4,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use axum::{Json, extract::State};
 use evhub_dispatch::Progress;
 use evhub_journal::Journal;
-use evhub_routing::{Name, Processor, Producer};
+use evhub_routing::{Name, Processor, Producer, Route};
 use http::Uri;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::{
     Api, PAGE, Page,
@@ -22,8 +24,10 @@ use super::{
 use crate::{
     Unserved,
     backlog::Backlog,
+    hub::Of,
     problem::{Problem, reason},
     request::{Named, Query},
+    schedules::ask::{Schedules, Upcoming},
 };
 
 /// One Producer, as `evhub status` prints it.
@@ -33,8 +37,31 @@ pub(super) struct ProducerStatus {
     namespace: String,
     name: String,
     ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    /// How many of its events wait for their time, as far as they are led by this process; left out where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_timers: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    schedules: Vec<ScheduleStatus>,
+    conditions: Vec<Condition>,
+}
+
+/// What a schedule has in store.
+#[derive(Debug, Serialize)]
+struct ScheduleStatus {
+    name: String,
+    next: Vec<String>,
+}
+
+/// One Producer's events to one Processor.
+#[derive(Debug, Serialize)]
+struct RouteStatus {
+    /// `NAMESPACE/NAME`.
+    producer: String,
     topic: String,
-    partitions: u32,
 }
 
 /// One Processor, as `evhub status` prints it. What is not known is left out.
@@ -46,6 +73,8 @@ pub(super) struct ProcessorStatus {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<Vec<RouteStatus>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,13 +88,16 @@ pub(super) struct ProcessorStatus {
     suspended: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_delivery: Option<String>,
+    /// Why it is not ready, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     conditions: Vec<Condition>,
 }
 
-/// A Processor that was written, whether it runs or not.
+/// What was written, whether it runs or not.
 #[derive(Clone, Debug)]
-enum Written {
-    Running(Arc<Processor>),
+enum Written<T> {
+    Running(Arc<T>),
     Unserved(Unserved),
 }
 
@@ -77,9 +109,9 @@ pub(super) async fn namespaces<J: Journal>(
     let query = Query::read(&uri, &["limit", "after"])?;
     let limit = query.limit(PAGE.0, PAGE.1)?;
     let after = query.text("after").unwrap_or_default();
-    let (snapshot, written) = (api.hub.running(), written(&api));
+    let (producers, processors) = (written_producers(&api), written_processors(&api));
     let all: BTreeSet<&str> =
-        snapshot.producers.keys().chain(written.keys()).map(|name| name.namespace.as_str()).collect();
+        producers.keys().chain(processors.keys()).map(|name| name.namespace.as_str()).collect();
     let mut rest = all.into_iter().filter(|namespace| *namespace > after).map(str::to_owned);
     let items: Vec<String> = rest.by_ref().take(limit).collect();
     let next = rest.next().and(items.last().cloned());
@@ -91,9 +123,12 @@ pub(super) async fn producers<J: Journal>(
     Named(Name { namespace, .. }): Named,
     uri: Uri,
 ) -> Result<Json<Page<ProducerStatus>>, Problem> {
-    let snapshot = api.hub.running();
-    let (chosen, next) = page(&snapshot.producers, &namespace, &uri)?;
-    let items = chosen.into_iter().map(|producer| of_producer(&api, producer)).collect();
+    let written = written_producers(&api);
+    let (chosen, next) = page(&written, &namespace, &uri)?;
+    let mut items = Vec::with_capacity(chosen.len());
+    for one in chosen {
+        items.push(of_written_producer(&api, one).await);
+    }
     Ok(Json(Page { items, next }))
 }
 
@@ -103,10 +138,9 @@ pub(super) async fn producer<J: Journal>(
     uri: Uri,
 ) -> Result<Json<ProducerStatus>, Problem> {
     Query::read(&uri, &[])?;
-    let missing = || Problem::new(reason::UNKNOWN_PRODUCER, "no Producer of this name runs here");
-    let snapshot = api.hub.running();
-    let producer = snapshot.producers.get(&name).ok_or_else(missing)?;
-    Ok(Json(of_producer(&api, producer)))
+    let missing = || Problem::new(reason::UNKNOWN_PRODUCER, "no Producer of this name is known here");
+    let written = written_producers(&api).remove(&name).ok_or_else(missing)?;
+    Ok(Json(of_written_producer(&api, &written).await))
 }
 
 pub(super) async fn processors<J: Journal>(
@@ -114,7 +148,7 @@ pub(super) async fn processors<J: Journal>(
     Named(Name { namespace, .. }): Named,
     uri: Uri,
 ) -> Result<Json<Page<ProcessorStatus>>, Problem> {
-    let written = written(&api);
+    let written = written_processors(&api);
     let (chosen, next) = page(&written, &namespace, &uri)?;
     let mut items = Vec::with_capacity(chosen.len());
     let mut look = Look::default();
@@ -131,22 +165,70 @@ pub(super) async fn processor<J: Journal>(
 ) -> Result<Json<ProcessorStatus>, Problem> {
     Query::read(&uri, &[])?;
     let missing = || Problem::new(reason::UNKNOWN_PROCESSOR, "no Processor of this name is known here");
-    let written = written(&api).remove(&name).ok_or_else(missing)?;
+    let written = written_processors(&api).remove(&name).ok_or_else(missing)?;
     Ok(Json(of_written(&api, &written, &mut Look::default()).await))
 }
 
-/// Every Processor that was written, by name.
-fn written<J: Journal>(api: &Api<J>) -> BTreeMap<Name, Arc<Written>> {
+/// Everything of one kind that was written, by name.
+type All<T> = BTreeMap<Name, Arc<Written<T>>>;
+
+fn written_producers<J: Journal>(api: &Api<J>) -> All<Producer> {
+    written(api, Of::Producer, &api.hub.running().producers)
+}
+
+fn written_processors<J: Journal>(api: &Api<J>) -> All<Processor> {
+    written(api, Of::Processor, &api.hub.running().processors)
+}
+
+fn written<J: Journal, T>(api: &Api<J>, of: Of, running: &BTreeMap<Name, Arc<T>>) -> All<T> {
     let unserved = Arc::clone(&api.hub.unserved.borrow());
-    let unserved = unserved.iter().map(|one| (one.name.clone(), Written::Unserved(one.clone())));
-    let snapshot = api.hub.running();
-    let running = snapshot.processors.iter();
-    let running = running.map(|(name, processor)| (name.clone(), Written::Running(Arc::clone(processor))));
+    let unserved = unserved.iter().filter(|one| one.of == of);
+    let unserved = unserved.map(|one| (one.name.clone(), Written::Unserved(one.clone())));
+    let running = running.iter().map(|(name, one)| (name.clone(), Written::Running(Arc::clone(one))));
     // What runs hides what did not when it was written.
     unserved.chain(running).map(|(name, one)| (name, Arc::new(one))).collect()
 }
 
-async fn of_written<J: Journal>(api: &Api<J>, written: &Written, look: &mut Look) -> ProcessorStatus {
+async fn of_written_producer<J: Journal>(api: &Api<J>, written: &Written<Producer>) -> ProducerStatus {
+    match written {
+        Written::Running(producer) => {
+            ProducerStatus { schedules: upcoming(api, producer).await, ..of_producer(api, producer) }
+        }
+        Written::Unserved(Unserved { name: Name { namespace, name }, accepted, reason, .. }) => {
+            ProducerStatus {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                ready: false,
+                topic: None,
+                partitions: None,
+                pending_timers: None,
+                schedules: Vec::new(),
+                conditions: conditions::unserved(*accepted, reason),
+            }
+        }
+    }
+}
+
+/// What a Producer's schedules have in store, as far as the ledger knows of them.
+async fn upcoming<J: Journal>(api: &Api<J>, producer: &Producer) -> Vec<ScheduleStatus> {
+    if producer.ledger.schedules.is_empty() {
+        return Vec::new();
+    }
+    // Whoever leads a shard may be away: then nothing is told of its schedules.
+    let Ok(schedules) = Schedules::of(&api.hub, &producer.name) else { return Vec::new() };
+    let listed = timeout(LEDGER, schedules.list()).await.ok().and_then(Result::ok).unwrap_or_default();
+    let status = |upcoming: Upcoming| ScheduleStatus { next: upcoming.instants(), name: upcoming.name };
+    listed.into_iter().map(status).collect()
+}
+
+/// How long the ledger may take to tell of its schedules.
+const LEDGER: Duration = Duration::from_secs(2);
+
+async fn of_written<J: Journal>(
+    api: &Api<J>,
+    written: &Written<Processor>,
+    look: &mut Look,
+) -> ProcessorStatus {
     match written {
         Written::Running(processor) => of_processor(api, processor, look).await,
         Written::Unserved(unserved) => of_unserved(unserved),
@@ -172,12 +254,16 @@ fn page<'a, T>(
 fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus {
     let Name { namespace, name } = producer.name.clone();
     let partitions = api.hub.journal.partitions(&producer.topic);
+    let ready = partitions.is_some_and(|partitions| partitions >= producer.partitions);
     ProducerStatus {
         namespace,
         name,
-        ready: partitions.is_some_and(|partitions| partitions >= producer.partitions),
-        topic: producer.topic.clone(),
-        partitions: partitions.unwrap_or(producer.partitions),
+        ready,
+        topic: Some(producer.topic.clone()),
+        partitions: Some(partitions.unwrap_or(producer.partitions)),
+        pending_timers: Some(api.hub.ledger.board().pending(&producer.uid)).filter(|pending| *pending > 0),
+        schedules: Vec::new(),
+        conditions: conditions::running(ready, false, false),
     }
 }
 
@@ -193,6 +279,7 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor, look: &mu
         name,
         ready,
         generation: Some(processor.generation),
+        routes: Some(processor.routes.iter().map(RouteStatus::of).collect()),
         lag,
         oldest_time: oldest.and_then(instant),
         parked: Some(Progress::get(&progress.parked)),
@@ -200,17 +287,19 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor, look: &mu
         dead_lettered: letters.ok().and_then(|index| index.count()),
         suspended: processor.suspend || progress.suspended.load(Relaxed),
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
+        trouble: progress.trouble(),
         conditions: conditions::running(ready, processor.suspend, progress.suspended.load(Relaxed)),
     }
 }
 
 fn of_unserved(unserved: &Unserved) -> ProcessorStatus {
-    let Unserved { name: Name { namespace, name }, accepted, reason } = unserved.clone();
+    let Unserved { of: _, name: Name { namespace, name }, accepted, reason } = unserved.clone();
     ProcessorStatus {
         namespace,
         name,
         ready: false,
         generation: None,
+        routes: None,
         lag: None,
         oldest_time: None,
         parked: None,
@@ -218,7 +307,14 @@ fn of_unserved(unserved: &Unserved) -> ProcessorStatus {
         dead_lettered: None,
         suspended: false,
         last_delivery: None,
+        trouble: None,
         conditions: conditions::unserved(accepted, &reason),
+    }
+}
+
+impl RouteStatus {
+    fn of(route: &Route) -> Self {
+        Self { producer: route.producer.to_string(), topic: route.topic.clone() }
     }
 }
 

@@ -198,7 +198,7 @@ mod tests {
 
     use evhub_event::Record;
     use evhub_journal::{Embedded, Place, TopicSettings, embedded::Options};
-    use evhub_routing::{EvhubName, Generation, Name, Snapshot};
+    use evhub_routing::{Brokers, EvhubName, Generation, Name, Snapshot};
     use tokio::sync::{Semaphore, watch};
 
     use super::*;
@@ -218,6 +218,11 @@ mod tests {
             batch_events: 1,
             batch_bytes: 1 << 20,
             events_per_second: None,
+            max_delay: Duration::from_hours(9600),
+            due_topic: "evhub.shop.orders.due".to_owned(),
+            pending_timers: 1_000_000,
+            ledger: evhub_routing::Ledger::default(),
+            brokers: Brokers::default(),
             retention: None,
             retention_bytes: None,
         });
@@ -266,6 +271,29 @@ mod tests {
             }
         }
         assert_eq!(tail.look().await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn one_that_falls_far_behind_is_told_what_it_does_not_get_and_goes_on_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Embedded::open(Options::new(dir.path())).unwrap();
+        let mut tail = watcher(log.clone()).await;
+        tail.offsets.fill(EACH as u64);
+        let append = |_: u64| log.append("t", Place::Partition(3), Record::default());
+        for _ in 0..BEHIND / 1_000 {
+            for written in (0..1_000).map(append).collect::<Vec<_>>() {
+                written.await.unwrap();
+            }
+        }
+        let offsets = tail.offsets.clone();
+        assert_eq!(tail.look().await.unwrap().matches("\ndata: ").count(), PIECE.0, "it is not far yet");
+        tail.offsets = offsets;
+        append(0).await.unwrap();
+        let told = "event: skipped\ndata: {\"events\":10001,\"partition\":3}\n\n";
+        assert_eq!(tail.look().await.unwrap(), told);
+        append(0).await.unwrap();
+        let next = tail.look().await.unwrap();
+        assert!(next.starts_with("id: 3:10021\n") && next.matches("\ndata: ").count() == 1, "{next}");
     }
 
     #[test]

@@ -6,14 +6,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use evhub_event::Event;
 use evhub_journal::Journal;
-use evhub_proto::evhub_producer::{CommitReq, CommitRsp, PrepareRsp, ReportRsp, RollbackRsp};
-use tonic::{
-    Request, Response, Status, body::Body, codegen::BoxFuture, metadata::MetadataValue, server::NamedService,
-};
+use evhub_proto::evhub_producer::{CommitReq, CommitRsp, PrepareRsp, ReportRsp, RollbackReq, RollbackRsp};
+use tonic::{Request, Response, Status, body::Body, codegen::BoxFuture, server::NamedService};
 
-use super::{Fault, MAX_LIST, commit, prepare, report, rollback};
+use super::{
+    Fault, MAX_LIST, Method, report,
+    transaction::{commit_half, prepare, roll_back},
+    unreported,
+};
 use crate::{
     Hub,
     grpc::{
@@ -35,12 +36,8 @@ pub(crate) struct Server<J: Journal> {
     pub(crate) hub: Hub<J>,
 }
 
-/// A message of which nothing is read.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Nothing {}
-
 impl<J: Journal> NamedService for Server<J> {
-    const NAME: &'static str = "evhub_producer.evhubProducer";
+    const NAME: &'static str = super::told::SERVICE;
 }
 
 impl<J: Journal> tower_service::Service<http::Request<Body>> for Server<J> {
@@ -55,14 +52,14 @@ impl<J: Journal> tower_service::Service<http::Request<Body>> for Server<J> {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { hub } = self.clone();
         Box::pin(async move {
-            Ok(match request.uri().path() {
-                "/evhub_producer.evhubProducer/Report" => {
-                    bare::unary(request, |request| called(hub.clone(), request)).await
+            Ok(match Method::of(request.uri().path()) {
+                Some(Method::Report) => bare::unary(request, |request| called(hub.clone(), request)).await,
+                Some(Method::Prepare) => bare::unary(request, |request| prepared(hub.clone(), request)).await,
+                Some(Method::Commit) => bare::unary(request, |request| committed(hub.clone(), request)).await,
+                Some(Method::Rollback) => {
+                    bare::unary(request, |request| rolled_back(hub.clone(), request)).await
                 }
-                "/evhub_producer.evhubProducer/Prepare" => bare::unary(request, prepared).await,
-                "/evhub_producer.evhubProducer/Commit" => bare::unary(request, committed).await,
-                "/evhub_producer.evhubProducer/Rollback" => bare::unary(request, rolled_back).await,
-                _ => Status::unimplemented("").into_http(),
+                Some(Method::Unknown) | None => Status::unimplemented("").into_http(),
             })
         })
     }
@@ -73,26 +70,40 @@ async fn called<J: Journal>(hub: Hub<J>, request: Request<Message>) -> Result<Re
     let asked = Asked::of(&hub, request.metadata().as_ref());
     let message = request.into_inner();
     if let Err(fault) = counted(&message, &[TAGS, DELAYS]) {
-        return Ok(answered(ReportRsp { ret: Some(fault.into()), event_id: Event::new_id() }));
+        return Ok(Response::new(unreported(fault)));
     }
-    Ok(answered(report(&hub, read(&message)?, charge, &asked).await))
+    Ok(Response::new(report(&hub, read(&message)?, charge, &asked).await))
 }
 
-async fn prepared(request: Request<Message>) -> Result<Response<PrepareRsp>, Status> {
-    read::<Nothing>(request.get_ref())?;
-    Ok(answered(prepare()))
+async fn prepared<J: Journal>(
+    hub: Hub<J>,
+    request: Request<Message>,
+) -> Result<Response<PrepareRsp>, Status> {
+    let charge = request.extensions().get::<Taken>().map_or_else(|| hub.door.enter(), Taken::take);
+    let asked = Asked::of(&hub, request.metadata().as_ref());
+    let message = request.into_inner();
+    if let Err(fault) = counted(&message, &[TAGS]) {
+        return Ok(Response::new(PrepareRsp { ret: Some(fault.into()), tx: None }));
+    }
+    Ok(Response::new(prepare(&hub, read(&message)?, charge, &asked).await))
 }
 
-async fn committed(request: Request<Message>) -> Result<Response<CommitRsp>, Status> {
-    let message = request.get_ref();
-    Ok(answered(match counted(message, &[DELAYS]) {
-        Ok(()) => commit(&read::<CommitReq>(message)?),
+async fn committed<J: Journal>(
+    hub: Hub<J>,
+    request: Request<Message>,
+) -> Result<Response<CommitRsp>, Status> {
+    let message = request.into_inner();
+    Ok(Response::new(match counted(&message, &[DELAYS]) {
+        Ok(()) => commit_half(&hub, read::<CommitReq>(&message)?).await,
         Err(fault) => CommitRsp { ret: Some(fault.into()), tx: None },
     }))
 }
 
-async fn rolled_back(request: Request<Message>) -> Result<Response<RollbackRsp>, Status> {
-    Ok(answered(rollback(&read(request.get_ref())?)))
+async fn rolled_back<J: Journal>(
+    hub: Hub<J>,
+    request: Request<Message>,
+) -> Result<Response<RollbackRsp>, Status> {
+    Ok(Response::new(roll_back(&hub, read::<RollbackReq>(&request.into_inner())?).await))
 }
 
 /// Whether these lists are as short as lists must be.
@@ -103,11 +114,4 @@ fn counted(message: &Message, lists: &[(&[u32], &str)]) -> Result<(), Fault> {
 
 fn read<T: prost::Message + Default>(message: &Message) -> Result<T, Status> {
     message.decode().map_err(|problem| status::of(&problem))
-}
-
-/// EvHub says the call's status a second time, in a header that its clients may look at.
-fn answered<T>(message: T) -> Response<T> {
-    let mut response = Response::new(message);
-    response.metadata_mut().insert("status-code", MetadataValue::from_static("0"));
-    response
 }

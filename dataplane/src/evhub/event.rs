@@ -2,14 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use evhub_event::{Controls, Event, controls::MAX_DELAY, source};
+use evhub_event::{
+    Controls, Event,
+    controls::{Idempotency, MAX_DELAY, Repeat, When, idempotency_key},
+    source,
+};
 use evhub_proto::evhub_comm::{
-    Event as Message, EventDelayProcessTrigger, EventOption, EventTrigger, EventTriggerType,
+    Event as Message, EventDelayProcessTrigger, EventIdempotent, EventOption, EventTrigger, EventTriggerType,
 };
 use evhub_routing::{Name, Producer, Snapshot};
 use jiff::Timestamp;
 
-use super::{Code, Fault};
+use super::{Fault, repeat};
 use crate::{
     grpc::instant,
     problem::{Problem, reason},
@@ -41,8 +45,9 @@ pub(super) fn read(
     trigger: Option<EventTrigger>,
     option: Option<EventOption>,
 ) -> Result<(Event, Controls), Fault> {
-    let delay_keys = delay_keys(trigger)?;
-    let key = ordering_key(option)?;
+    let Times { delay_keys, when, repeat } = times(trigger)?;
+    let EventOption { idempotent, ordering_key: key } = option.unwrap_or_default();
+    let idempotency = idempotent.map(idempotency).transpose()?.flatten();
     let Message { app_id, topic_id, event_comm, data } = event;
     let (origin, tags) = event_comm.map(|comm| (comm.event_source, comm.event_tag)).unwrap_or_default();
     let origin = origin.unwrap_or_default();
@@ -51,6 +56,7 @@ pub(super) fn read(
         extensions.push(("partitionkey".to_owned(), key));
     }
     let controls = controls(&tags.map(|tags| tags.tag_list).unwrap_or_default(), &delay_keys)?;
+    let controls = Controls { when, idempotency, repeat, ..controls };
     if !origin.qua.is_empty() {
         extensions.push(("evhubqua".to_owned(), origin.qua));
     }
@@ -77,7 +83,7 @@ pub(super) fn read(
 }
 
 /// The controls, by the same rules as those of any event.
-fn controls(tags: &[String], delay_keys: &[(String, Duration)]) -> Result<Controls, Fault> {
+pub(super) fn controls(tags: &[String], delay_keys: &[(String, Duration)]) -> Result<Controls, Fault> {
     if let Some(tag) = tags.iter().find(|tag| tag.contains(',')) {
         let shown = evhub_event::invalid::quote(tag);
         return Err(Fault::parameter(format!("the tag {shown} has a comma, which no tag may")));
@@ -108,28 +114,34 @@ fn written(span: Duration) -> String {
     format!("{}h{}m{}s{millis}ms", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// When Processors of certain keys are to get the event; everything else gets it at once.
-fn delay_keys(trigger: Option<EventTrigger>) -> Result<Vec<(String, Duration)>, Fault> {
-    let Some(trigger) = trigger else { return Ok(Vec::new()) };
+/// When Processors of certain keys are to get the event, and when all are, where that is not at once, or not once.
+#[derive(Default)]
+pub(super) struct Times {
+    pub(super) delay_keys: Vec<(String, Duration)>,
+    pub(super) when: Option<When>,
+    pub(super) repeat: Option<Repeat>,
+}
+
+pub(super) fn times(trigger: Option<EventTrigger>) -> Result<Times, Fault> {
+    let Some(trigger) = trigger else { return Ok(Times::default()) };
     match EventTriggerType::try_from(trigger.trigger_type) {
-        Ok(EventTriggerType::Invalid | EventTriggerType::RealTime) => Ok(Vec::new()),
+        Ok(EventTriggerType::Invalid | EventTriggerType::RealTime) => Ok(Times::default()),
         Ok(EventTriggerType::DelayProcess) => {
-            trigger.delay_process_trigger_list.into_iter().map(delay_key).collect()
+            let keys = trigger.delay_process_trigger_list.into_iter().map(delay_key);
+            Ok(Times { delay_keys: keys.collect::<Result<_, _>>()?, ..Times::default() })
         }
         Ok(EventTriggerType::Delay) => {
             let delay = trigger.delay_trigger.and_then(|trigger| trigger.delay_time);
-            let delay = delay.ok_or_else(|| Fault::parameter("delay_trigger.delay_time is missing"))?;
+            let delay = span(delay.ok_or_else(|| Fault::parameter("delay_trigger.delay_time is missing"))?)?;
             // What should have come already comes now.
-            if span(delay)?.is_zero() { Ok(Vec::new()) } else { Err(later("delayed")) }
+            Ok(Times { when: (!delay.is_zero()).then_some(When::After(delay)), ..Times::default() })
         }
-        Ok(EventTriggerType::Repeat) => Err(later("repeated")),
+        Ok(EventTriggerType::Repeat) => {
+            let (when, repeat) = repeat::read(trigger)?;
+            Ok(Times { when: Some(when), repeat: Some(repeat), ..Times::default() })
+        }
         Err(_) => Err(Fault::parameter(format!("there is no trigger_type {}", trigger.trigger_type))),
     }
-}
-
-fn later(what: &str) -> Fault {
-    let message = format!("{what} events are not taken by this version; nothing was stored");
-    Fault { code: Code::DelayProduce, message }
 }
 
 fn delay_key(trigger: EventDelayProcessTrigger) -> Result<(String, Duration), Fault> {
@@ -145,7 +157,7 @@ fn delay_key(trigger: EventDelayProcessTrigger) -> Result<(String, Duration), Fa
 }
 
 /// A span of time in whole milliseconds; one below zero is none.
-fn span(duration: prost_types::Duration) -> Result<Duration, Fault> {
+pub(super) fn span(duration: prost_types::Duration) -> Result<Duration, Fault> {
     let prost_types::Duration { seconds, nanos } = duration;
     let mixed = (seconds > 0 && nanos < 0) || (seconds < 0 && nanos > 0);
     if mixed || nanos.unsigned_abs() > 999_999_999 {
@@ -156,19 +168,20 @@ fn span(duration: prost_types::Duration) -> Result<Duration, Fault> {
     };
     let span = Duration::new(seconds, nanos);
     if span > MAX_DELAY {
-        return Err(Fault::parameter("a delay is at most 9600 hours"));
+        return Err(Fault::parameter("a delay is at most 87600 hours"));
     }
     let millis = span.as_nanos().div_ceil(1_000_000);
     Ok(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
 }
 
-fn ordering_key(option: Option<EventOption>) -> Result<String, Fault> {
-    let EventOption { idempotent, ordering_key } = option.unwrap_or_default();
-    if idempotent.is_some_and(|idempotent| !idempotent.key.is_empty()) {
-        let message = "idempotent publishing is not taken by this version; nothing was stored";
-        return Err(Fault { code: Code::System, message: message.to_owned() });
+/// A key of nothing is none, and a time of nothing is the Producer's window.
+fn idempotency(idempotent: EventIdempotent) -> Result<Option<Idempotency>, Fault> {
+    let EventIdempotent { key, idempotent_time } = idempotent;
+    if key.is_empty() {
+        return Ok(None);
     }
-    Ok(ordering_key)
+    let window = idempotent_time.map(span).transpose()?.filter(|window| !window.is_zero());
+    Ok(Some(Idempotency { key: idempotency_key(&key)?, window }))
 }
 
 #[cfg(test)]

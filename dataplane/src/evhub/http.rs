@@ -1,5 +1,7 @@
 //! EvHub's HTTP form: JSON whatever the content type says, and always 200.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -10,7 +12,11 @@ use bytes::Bytes;
 use evhub_journal::Journal;
 use http::{HeaderValue, header};
 
-use super::{Fault, commit, json, prepare, report, rollback};
+use super::{
+    Fault, json, report,
+    transaction::{commit_half, prepare, roll_back},
+    unreported,
+};
 use crate::{
     Hub,
     ingest::{
@@ -25,7 +31,7 @@ use crate::{
 const BOUND: Bound = Bound { bytes: 6 << 20, reason: reason::EVENT_TOO_LARGE };
 
 /// The four paths, to be served beside others.
-pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
+pub(crate) fn routes<J: Journal>() -> Router<Arc<Hub<J>>> {
     Router::new()
         .route("/v1/report", post(post_report))
         .route("/v1/prepare", post(post_prepare))
@@ -33,40 +39,46 @@ pub(crate) fn routes<J: Journal>() -> Router<Hub<J>> {
         .route("/v1/rollback", post(post_rollback))
 }
 
-async fn post_report<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
+async fn post_report<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
     let asked = Asked::of(&hub, request.headers());
     let (body, charge) = match read(&hub, request).await {
         Ok(read) => read,
-        Err(refusal) => return refusal.into_response(),
+        Err(Unread { fault, close }) => return ended(answer(unreported(fault)), close),
     };
     match json::report(&body) {
         Ok(request) => answer(report(&hub, request, charge, &asked).await),
-        Err(fault) => answer(Some(fault.into())),
+        Err(fault) => answer(unreported(fault)),
     }
 }
 
-async fn post_prepare<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
-    told(&hub, request, |body| json::prepare(body).map(|()| prepare().ret)).await
+async fn post_prepare<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
+    let asked = Asked::of(&hub, request.headers());
+    match read(&hub, request).await {
+        Ok((body, charge)) => match json::prepare(&body) {
+            Ok(request) => answer(prepare(&hub, request, charge, &asked).await),
+            Err(fault) => answer(fault),
+        },
+        Err(Unread { fault, close }) => ended(answer(fault), close),
+    }
 }
 
-async fn post_commit<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
-    told(&hub, request, |body| json::commit(body).map(|request| commit(&request).ret)).await
+async fn post_commit<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
+    match read(&hub, request).await {
+        Ok((body, _)) => match json::commit(&body) {
+            Ok(request) => answer(commit_half(&hub, request).await),
+            Err(fault) => answer(fault),
+        },
+        Err(Unread { fault, close }) => ended(answer(fault), close),
+    }
 }
 
-async fn post_rollback<J: Journal>(State(hub): State<Hub<J>>, request: Request) -> Response {
-    told(&hub, request, |body| json::rollback(body).map(|request| rollback(&request).ret)).await
-}
-
-type Ret = Option<evhub_proto::evhub_comm::Result>;
-
-async fn told<J: Journal>(
-    hub: &Hub<J>,
-    request: Request,
-    tell: impl FnOnce(&[u8]) -> Result<Ret, Fault>,
-) -> Response {
-    match read(hub, request).await {
-        Ok((body, _)) => answer(tell(&body).unwrap_or_else(|fault| Some(fault.into()))),
-        Err(refusal) => refusal.into_response(),
+async fn post_rollback<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Request) -> Response {
+    match read(&hub, request).await {
+        Ok((body, _)) => match json::rollback(&body) {
+            Ok(request) => answer(roll_back(&hub, request).await),
+            Err(fault) => answer(fault),
+        },
+        Err(Unread { fault, close }) => ended(answer(fault), close),
     }
 }
 
@@ -93,12 +105,10 @@ fn answer(answer: impl Into<json::Answer>) -> Response {
     Json(answer.into()).into_response()
 }
 
-impl IntoResponse for Unread {
-    fn into_response(self) -> Response {
-        let mut response = answer(Some(self.fault.into()));
-        if self.close {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+/// The answer, with which the connection ends or not.
+fn ended(mut response: Response, close: bool) -> Response {
+    if close {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }

@@ -14,10 +14,15 @@ use base64::{
 use bytes::Bytes;
 use evhub_proto::{
     evhub_comm::{
-        Event, EventComm, EventDelayProcessTrigger, EventDelayTrigger, EventIdempotent, EventOption,
-        EventSource, EventTag, EventTrigger, EventTriggerType, Result as Ret,
+        CrontabPulser, Endpoint, Event, EventComm, EventDelayProcessTrigger, EventDelayTrigger,
+        EventIdempotent, EventOption, EventPulserType, EventRepeatEndType, EventRepeatTrigger, EventSource,
+        EventTag, EventTrigger, EventTriggerType, ProtocolType, RegularPulser, RepeatEnd, Result as Ret, Tx,
+        TxCallback, TxStatus,
     },
-    evhub_producer::{CommitReq, ReportReq, ReportRsp, RollbackReq},
+    evhub_producer::{
+        CommitReq, CommitRsp, PrepareReq, PrepareRsp, ReportReq, ReportRsp, RollbackReq, RollbackRsp,
+    },
+    evhub_transaction::CallbackRsp,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{
@@ -40,6 +45,14 @@ pub(super) struct Answer {
     ret: Option<RetJson>,
     #[serde(skip_serializing_if = "String::is_empty")]
     event_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx: Option<TxJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct TxJson {
+    event_id: String,
+    status: i32,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,13 +62,22 @@ struct RetJson {
 }
 
 /// What any of the messages calls a field, without case and underscores.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 45] = [
+    "address",
     "appid",
+    "begintime",
+    "callbackinterval",
+    "code",
     "createtime",
+    "crontab",
+    "crontabpulser",
     "data",
     "delayprocesstriggerlist",
     "delaytime",
     "delaytrigger",
+    "endpoint",
+    "endtime",
+    "endtype",
     "event",
     "eventcomm",
     "eventid",
@@ -63,17 +85,29 @@ const KNOWN: [&str; 24] = [
     "eventtag",
     "idempotent",
     "idempotenttime",
+    "interval",
     "key",
+    "msg",
     "nanos",
     "option",
     "orderingkey",
+    "protocoltype",
+    "pulsertype",
     "qua",
+    "regularpulser",
+    "repeatend",
+    "repeattimes",
+    "repeattrigger",
+    "ret",
     "seconds",
     "source",
     "taglist",
+    "timeout",
     "topicid",
     "trigger",
     "triggertype",
+    "txcallback",
+    "txstatus",
 ];
 /// The fields of an object that any message knows, by their names without case and underscores, still unread.
 struct Fields<'a>(BTreeMap<&'static str, &'a RawValue>);
@@ -92,10 +126,24 @@ pub(super) fn report(body: &[u8]) -> Result<ReportReq, Fault> {
     })
 }
 
-/// Reads `POST /v1/prepare`, of which nothing is taken, as far as it must be JSON.
-pub(super) fn prepare(body: &[u8]) -> Result<(), Fault> {
+/// Reads `POST /v1/prepare`.
+pub(super) fn prepare(body: &[u8]) -> Result<PrepareReq, Fault> {
     let value = parse(body)?;
-    Fields::of(value, "the body").map(drop)
+    let fields = Fields::of(value, "the body")?;
+    let tx_callback = fields.object("tx_callback", tx_callback)?;
+    Ok(PrepareReq { event: fields.object("event", event)?, tx_callback })
+}
+
+/// Reads a publisher's answer to EvHub's callback.
+pub(super) fn callback(body: &[u8]) -> Result<CallbackRsp, Fault> {
+    let value = parse(body)?;
+    let fields = Fields::of(value, "the body")?;
+    let ret = |fields: &Fields<'_>| Ok(Ret { code: fields.small("code")?, msg: fields.text("msg")? });
+    Ok(CallbackRsp {
+        ret: fields.object("ret", ret)?,
+        tx_status: fields.named("tx_status", |name| TxStatus::from_str_name(name).map(Into::into))?,
+        trigger: fields.object("trigger", trigger)?,
+    })
 }
 
 /// Reads `POST /v1/commit`.
@@ -141,17 +189,54 @@ fn comm(fields: &Fields<'_>) -> Result<EventComm, Fault> {
     })
 }
 
-/// When the event is to be delivered. How it is to be repeated is not read: no repeated event is taken.
+/// When the event is to be delivered.
 fn trigger(fields: &Fields<'_>) -> Result<EventTrigger, Fault> {
     let delay = |fields: &Fields<'_>| Ok(EventDelayTrigger { delay_time: fields.span("delay_time")? });
     let keyed = |fields: &Fields<'_>| {
         Ok(EventDelayProcessTrigger { key: fields.text("key")?, delay_time: fields.span("delay_time")? })
     };
     Ok(EventTrigger {
-        trigger_type: fields.trigger_type("trigger_type")?,
+        trigger_type: fields
+            .named("trigger_type", |text| EventTriggerType::from_str_name(text).map(Into::into))?,
         delay_trigger: fields.object("delay_trigger", delay)?,
-        repeat_trigger: None,
+        repeat_trigger: fields.object("repeat_trigger", repeat)?,
         delay_process_trigger_list: fields.objects("delay_process_trigger_list", keyed)?,
+    })
+}
+
+fn repeat(fields: &Fields<'_>) -> Result<EventRepeatTrigger, Fault> {
+    let end = |fields: &Fields<'_>| {
+        let times = u32::try_from(fields.number("repeat_times")?);
+        Ok(RepeatEnd {
+            repeat_times: times.map_err(|_| mistyped("repeat_times", "a whole number of 32 bits from 0"))?,
+            end_time: fields.instant("end_time")?,
+        })
+    };
+    let regular = |fields: &Fields<'_>| Ok(RegularPulser { interval: fields.span("interval")? });
+    let crontab = |fields: &Fields<'_>| Ok(CrontabPulser { crontab: fields.text("crontab")? });
+    Ok(EventRepeatTrigger {
+        begin_time: fields.instant("begin_time")?,
+        end_type: fields.named("end_type", |text| EventRepeatEndType::from_str_name(text).map(Into::into))?,
+        repeat_end: fields.object("repeat_end", end)?,
+        pulser_type: fields
+            .named("pulser_type", |text| EventPulserType::from_str_name(text).map(Into::into))?,
+        regular_pulser: fields.object("regular_pulser", regular)?,
+        crontab_pulser: fields.object("crontab_pulser", crontab)?,
+    })
+}
+
+fn tx_callback(fields: &Fields<'_>) -> Result<TxCallback, Fault> {
+    let endpoint = |fields: &Fields<'_>| {
+        let protocol = |name: &str| ProtocolType::from_str_name(name).map(Into::into);
+        Ok(Endpoint {
+            protocol_type: fields.named("protocol_type", protocol)?,
+            address: fields.text("address")?,
+            timeout: fields.span("timeout")?,
+        })
+    };
+    Ok(TxCallback {
+        endpoint: fields.object("endpoint", endpoint)?,
+        callback_interval: fields.span("callback_interval")?,
     })
 }
 
@@ -250,12 +335,18 @@ impl<'a> Fields<'a> {
         i32::try_from(self.number("nanos")?).map_err(|_| mistyped("nanos", "at most nine digits"))
     }
 
-    fn trigger_type(&self, name: &str) -> Result<i32, Fault> {
-        let unknown = || mistyped(name, "the number or the name of a trigger type");
+    /// One of an enumeration: by its number, or its name.
+    fn named(&self, name: &str, known: impl Fn(&str) -> Option<i32>) -> Result<i32, Fault> {
         match self.string(name) {
-            Some(text) => EventTriggerType::from_str_name(&text).map(Into::into).ok_or_else(unknown),
-            _ => i32::try_from(self.number(name)?).map_err(|_| unknown()),
+            Some(text) => {
+                known(&text).ok_or_else(|| mistyped(name, "the number or the name of one there is"))
+            }
+            _ => self.small(name),
         }
+    }
+
+    fn small(&self, name: &str) -> Result<i32, Fault> {
+        i32::try_from(self.number(name)?).map_err(|_| mistyped(name, "a number of 32 bits"))
     }
 
     fn span(&self, name: &str) -> Result<Option<prost_types::Duration>, Fault> {
@@ -353,13 +444,39 @@ impl<'de> Visitor<'de> for Array {
 
 impl From<ReportRsp> for Answer {
     fn from(ReportRsp { ret, event_id }: ReportRsp) -> Self {
-        Self { event_id, ..ret.into() }
+        Self { event_id, ..Self::told(ret, None) }
     }
 }
 
-impl From<Option<Ret>> for Answer {
-    fn from(ret: Option<Ret>) -> Self {
-        Self { ret: ret.map(|Ret { code, msg }| RetJson { code, msg }), event_id: String::new() }
+impl From<PrepareRsp> for Answer {
+    fn from(PrepareRsp { ret, tx }: PrepareRsp) -> Self {
+        Self::told(ret, tx)
+    }
+}
+
+impl From<CommitRsp> for Answer {
+    fn from(CommitRsp { ret, tx }: CommitRsp) -> Self {
+        Self::told(ret, tx)
+    }
+}
+
+impl From<RollbackRsp> for Answer {
+    fn from(RollbackRsp { ret, tx }: RollbackRsp) -> Self {
+        Self::told(ret, tx)
+    }
+}
+
+impl From<Fault> for Answer {
+    fn from(fault: Fault) -> Self {
+        Self::told(Some(fault.into()), None)
+    }
+}
+
+impl Answer {
+    fn told(ret: Option<Ret>, tx: Option<Tx>) -> Self {
+        let ret = ret.map(|Ret { code, msg }| RetJson { code, msg });
+        let tx = tx.map(|Tx { event_id, status }| TxJson { event_id, status });
+        Self { ret, event_id: String::new(), tx }
     }
 }
 

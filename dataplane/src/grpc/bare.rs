@@ -7,6 +7,7 @@
 use std::{iter::from_fn, marker::PhantomData};
 
 use bytes::{Buf as _, Bytes};
+use http_body_util::Full;
 use prost::{
     DecodeError,
     encoding::{DecodeContext, WireType, decode_key, skip_field},
@@ -40,6 +41,17 @@ where
     T: prost::Message + 'static,
 {
     grpc().unary(Unary(answer), request).await
+}
+
+/// A call's answer whose question nobody read.
+pub(crate) async fn answer<T: prost::Message + Clone + 'static>(message: T) -> http::Response<Body> {
+    // The head of a message of nothing: what answers calls wants to read one.
+    let nothing = Body::new(Full::new(Bytes::from_static(&[0; 5])));
+    let told = move |_| {
+        let message = message.clone();
+        async move { Ok(Response::new(message)) }
+    };
+    unary(http::Request::new(nothing), told).await
 }
 
 /// What reads and writes the messages of a call.

@@ -16,6 +16,7 @@ use super::{
     status,
 };
 use crate::{
+    evhub,
     ingest::Door,
     meters::Meters,
     problem::{Outcome, Problem, reason},
@@ -40,16 +41,24 @@ pub(super) struct Until(pub(super) Option<Instant>);
 pub(super) async fn answer(context: &Context, ending: &Drain, request: Request<Incoming>) -> Response<Body> {
     let response = match refused(&request) {
         Some(status) => plain(status),
-        None => called(context, ending, request).await.map_or_else(
-            |problem| {
-                note(context.name, &problem);
-                status::of(&problem).into_http()
-            },
-            ours,
-        ),
+        None => told(context, ending, request).await,
     };
     context.meters.answered(context.name, response.status().as_u16());
     response
+}
+
+/// The answer to what is one, as its service says things.
+async fn told(context: &Context, ending: &Drain, request: Request<Incoming>) -> Response<Body> {
+    let evhub = evhub::Method::of(request.uri().path());
+    let refusal = |problem| {
+        note(context.name, &problem);
+        status::of(&problem).into_http()
+    };
+    let response = called(context, ending, request).await.map_or_else(refusal, ours);
+    match evhub {
+        Some(method) => method.tell(response).await,
+        None => response,
+    }
 }
 
 /// The status of what is not even a call.

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 const SPEC_VERSION: &str = "1.0";
 
 /// The event that a message holds, checked.
-pub(super) fn decode(message: CloudEvent) -> Result<Event, Invalid> {
+pub(crate) fn decode(message: CloudEvent) -> Result<Event, Invalid> {
     let CloudEvent { id, source, spec_version, r#type: kind, attributes, data } = message;
     if spec_version.is_empty() {
         let detail = "the attribute specversion is missing or empty; every event needs one";

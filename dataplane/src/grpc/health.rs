@@ -49,7 +49,7 @@ impl Health for Service {
         let now = status();
         // Every connection ends when the drain begins, so what is said then is news, and the last word.
         let last = async move {
-            ending.begun().await;
+            ending.await;
             status()
         };
         let news = once(std::future::ready(now)).chain(once(last)).map(|status| Ok(answer(status)));

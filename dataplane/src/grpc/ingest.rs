@@ -23,7 +23,14 @@ use super::{
 };
 use crate::{
     Hub,
-    ingest::{self, Charge, append::append_all, take, trace::Asked},
+    ingest::{
+        self, Charge,
+        append::{Landed, append, append_all},
+        claim,
+        schedule::Scheduled,
+        take,
+        trace::Asked,
+    },
     problem::{self, Problem, reason},
 };
 
@@ -73,9 +80,10 @@ impl<J: Journal> Service<J> {
         let taken = taken(&self.hub, &request);
         let end = Box::pin(end(&request));
         let asked = Asked::of(&self.hub, request.metadata().as_ref());
-        let hub = self.hub.clone();
+        // Shared: each request of the stream takes it along, and a hub has many parts.
+        let hub = Arc::new(self.hub.clone());
         let answers = requests(request.into_inner(), end).map(move |message| {
-            let (hub, charge, asked) = (hub.clone(), taken.take(), asked.again(&hub));
+            let (hub, charge, asked) = (Arc::clone(&hub), taken.take(), asked.again(&hub));
             async move {
                 match message {
                     Ok(message) => Ok(answer(&hub, message, charge, &asked).await),
@@ -119,7 +127,7 @@ fn end<T>(request: &Request<T>) -> impl Future<Output = Status> + Send + use<T> 
             }
         };
         let problem = tokio::select! {
-            () = ending.begun() => {
+            () = ending => {
                 let detail = "the connection ends; what was not answered was not read, so send it on a new one";
                 Problem::new(reason::DRAINING, detail).retry_after(1)
             }
@@ -180,7 +188,7 @@ fn name(namespace: String, producer: String) -> Name {
 }
 
 /// What a call fails with that accepted nothing: what may yet appear, if anything may.
-fn failure(results: &[Result<Position, Problem>]) -> Option<&Problem> {
+fn failure(results: &[Result<Landed, Problem>]) -> Option<&Problem> {
     let problems: Option<Vec<_>> = results.iter().map(|result| result.as_ref().err()).collect();
     let problems = problems?;
     let unknown = problems.iter().find(|problem| problem.outcome == problem::Outcome::Unknown);
@@ -228,8 +236,9 @@ fn all(producer: &Producer, events: Vec<CloudEvent>) -> Result<Vec<(Event, Contr
 fn single(producer: &Producer, message: CloudEvent) -> Result<(Event, Controls), Problem> {
     let mut event = event::decode(message)?;
     let controls = Controls::take(&mut event)?;
+    let event = (event, controls);
     take::fits(producer, &event)?;
-    Ok((event, controls))
+    Ok(event)
 }
 
 /// The charge of a call; every call of this listener has one.
@@ -245,19 +254,41 @@ impl Batch {
         hub: &Hub<J>,
         charge: Charge,
         asked: &Asked,
-    ) -> Vec<Result<Position, Problem>> {
-        append_all(hub, &self.producer, Arc::clone(&self.events), charge, asked).await
+    ) -> Vec<Result<Landed, Problem>> {
+        match &*self.events {
+            [event] => vec![append(hub, &self.producer, event, charge, asked).await],
+            _ => append_all(hub, &self.producer, Arc::clone(&self.events), charge, asked).await,
+        }
     }
 
-    fn outcomes(&self, results: Vec<Result<Position, Problem>>) -> Vec<Outcome> {
+    fn outcomes(&self, results: Vec<Result<Landed, Problem>>) -> Vec<Outcome> {
         let each = self.events.iter().zip(results);
         each.map(|((event, _), result)| outcome(event.id.clone(), result)).collect()
     }
 }
 
-fn outcome(id: String, result: Result<Position, Problem>) -> Outcome {
+fn outcome(id: String, result: Result<Landed, Problem>) -> Outcome {
     match result {
-        Ok(Position { partition, offset }) => Outcome {
+        Ok(Landed::Later(Scheduled { timer, due })) => Outcome {
+            kind: Kind::Accepted.into(),
+            id,
+            timer: timer.to_string(),
+            due: Some(status::stamp(due)),
+            ..Outcome::default()
+        },
+        Ok(Landed::Once(receipt)) => {
+            let timer = claim::timer_of(&receipt);
+            Outcome {
+                kind: Kind::Accepted.into(),
+                id: receipt.event_id,
+                partition: -1,
+                offset: -1,
+                timer: timer.map(|scheduled| scheduled.timer.to_string()).unwrap_or_default(),
+                due: timer.map(|scheduled| status::stamp(scheduled.due)),
+                ..Outcome::default()
+            }
+        }
+        Ok(Landed::At(Position { partition, offset })) => Outcome {
             kind: Kind::Accepted.into(),
             id,
             partition: i32::try_from(partition).unwrap_or(i32::MAX),
@@ -287,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_call_fails_only_if_all_its_events_did_and_says_what_may_appear() {
-        let accepted = || Ok(Position { partition: 0, offset: 0 });
+        let accepted = || Ok(Landed::At(Position { partition: 0, offset: 0 }));
         let full = || Err(Problem::new(reason::LOG_FULL, "full"));
         let unknown = || Err(Problem::new(reason::LOG_UNAVAILABLE, "late").unknown());
         let cases = [

@@ -31,6 +31,12 @@ pub(crate) fn of(problem: &Problem) -> Status {
     Status::with_error_details(code(problem.reason), problem.detail.as_str(), details)
 }
 
+/// An instant, in milliseconds since the Unix epoch, as protobuf has it.
+pub(crate) fn stamp(millis: i64) -> prost_types::Timestamp {
+    let nanos = millis.rem_euclid(1_000) as i32 * 1_000_000;
+    prost_types::Timestamp { seconds: millis.div_euclid(1_000), nanos }
+}
+
 /// The code that goes with a reason.
 fn code(reason: Reason) -> Code {
     match reason.status {

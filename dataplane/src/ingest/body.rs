@@ -35,6 +35,19 @@ pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(reason::UNSUPPORTED_MEDIA_TYPE, detail).at("content-encoding"))
 }
 
+/// Only JSON, which no web page may send across origins unasked.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    check_encoding(headers)?;
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = "send the order as application/json";
+    Err(Problem::new(reason::UNSUPPORTED_MEDIA_TYPE, detail).at("content-type"))
+}
+
 /// Reads a body to its end. What is declared too long, or finds no room, is refused before any of it is read; what turns
 /// out so is cut there, and the connection with it.
 pub(crate) async fn read(

@@ -77,6 +77,11 @@ mod tests {
             batch_events: 1,
             batch_bytes: 1,
             events_per_second: rate,
+            max_delay: Duration::from_hours(9600),
+            due_topic: "evhub.shop.orders.due".to_owned(),
+            pending_timers: 1_000_000,
+            ledger: evhub_routing::Ledger::default(),
+            brokers: evhub_routing::Brokers::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use evhub_event::{
 use evhub_journal::Journal;
 use evhub_routing::Producer;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
+use jiff::Timestamp;
 
 use super::{
     body::{self, Bound},
@@ -25,13 +26,13 @@ use crate::{
 const PLAIN: [&str; 3] = ["type", "subject", "key"];
 
 /// What a request publishes.
-pub(super) enum Taken {
+pub(crate) enum Taken {
     One(Box<(Event, Controls)>),
     Batch(Vec<(Event, Controls)>),
 }
 
 /// Reads all of it, as far as the Producer and the door let it in.
-pub(super) async fn take<J: Journal>(
+pub(crate) async fn take<J: Journal>(
     hub: &Hub<J>,
     producer: &Producer,
     parts: &Parts,
@@ -52,17 +53,18 @@ pub(super) async fn take<J: Journal>(
     let body = body::read(&parts.headers, body, bound, charge).await?;
     let (taken, count) = if batch {
         let events = decode_batch(&parts.headers, &body, producer.batch_events)?;
-        for (index, (event, _)) in events.iter().enumerate() {
+        for (index, event) in events.iter().enumerate() {
             fits(producer, event).map_err(|problem| {
                 let detail = format!("event {index} of the batch: {}", problem.detail);
-                Problem { detail, ..problem.at(format!("[{index}]")) }
+                let field = problem.field.as_ref().map_or_else(String::new, |field| format!(".{field}"));
+                Problem { detail, ..problem.at(format!("[{index}]{field}")) }
             })?;
         }
         let count = events.len();
         (Taken::Batch(events), count)
     } else {
         let event = single(producer, parts, body, &query)?;
-        fits(producer, &event.0)?;
+        fits(producer, &event)?;
         (Taken::One(Box::new(event)), 1)
     };
     admit(hub, producer, count)?;
@@ -94,11 +96,11 @@ pub(crate) fn admit<J: Journal>(hub: &Hub<J>, producer: &Producer, events: usize
     })
 }
 
-/// Whether the Producer takes an event of this size.
-pub(crate) fn fits(producer: &Producer, event: &Event) -> Result<(), Problem> {
+/// Whether the Producer takes an event of this size, and with these delays.
+pub(crate) fn fits(producer: &Producer, (event, controls): &(Event, Controls)) -> Result<(), Problem> {
     let (size, limit) = (event.size(), producer.event_bytes);
     if size <= limit {
-        return Ok(());
+        return Ok(controls.check_delays(producer.max_delay, Timestamp::now().as_millisecond())?);
     }
     let detail = format!("the event has {size} bytes, and this Producer takes at most {limit}");
     Err(Problem::new(reason::EVENT_TOO_LARGE, detail))

@@ -13,6 +13,7 @@ use evhub_routing::{Name, Producer};
 use evhub_telemetry::{Context, Kind, Span, TRACEPARENT, TRACESTATE, What};
 use http::HeaderMap;
 
+use super::append::Landed;
 use crate::{Hub, meters::Meters, problem::Problem};
 
 /// What a request says of its trace, and when it came.
@@ -25,7 +26,7 @@ pub(crate) struct Asked {
 
 /// A publish, or its append, under way.
 #[derive(Debug)]
-pub(super) struct Publishing(Span);
+pub(crate) struct Publishing(Span);
 
 // === impl Asked ===
 
@@ -73,7 +74,7 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
 
 impl Publishing {
     /// Begins publishing these events; says of each where it belongs.
-    pub(super) fn begin<J: Journal>(
+    pub(crate) fn begin<J: Journal>(
         hub: &Hub<J>,
         producer: &Producer,
         events: &[&Event],
@@ -117,8 +118,8 @@ impl Publishing {
     }
 
     /// Says how it ended.
-    pub(super) fn ended(&mut self, results: &[Result<Position, Problem>]) {
-        if let [Ok(Position { partition, offset })] = results {
+    pub(crate) fn ended(&mut self, results: &[Result<Landed, Problem>]) {
+        if let [Ok(Landed::At(Position { partition, offset }))] = results {
             self.0.set("messaging.destination.partition.id", partition.to_string());
             self.0.set("evhub.offset", i64::try_from(*offset).unwrap_or(i64::MAX));
         }
@@ -137,7 +138,7 @@ fn publish(producer: &Name) -> What {
 }
 
 /// The headers that keep an event's place with its record.
-pub(super) fn headers(place: &Context) -> impl Iterator<Item = Header> + use<> {
+pub(crate) fn headers(place: &Context) -> impl Iterator<Item = Header> + use<> {
     let headers = [(TRACEPARENT, Some(place.traceparent())), (TRACESTATE, place.tracestate())];
     headers
         .into_iter()

@@ -94,16 +94,15 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let serving = phase.begin();
-    let id = Uuid::now_v7().simple().to_string();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let request = request.map(|body| Body::new(Paced::new(body, Arc::clone(phase), context.limits)));
     let response = match check(&request, &context.limits).and_then(|size| context.room(&request, size)) {
         Ok(_held) => route(context, request).await,
         Err(problem) => problem.into_response(),
     };
-    let (response, problem) = problem::finish(response, &id);
-    if let Some(problem) = problem {
-        note(context.name, &id, &method, &path, &problem);
+    let (response, told) = problem::finish(response, || Uuid::now_v7().simple().to_string());
+    if let Some((problem, id)) = told {
+        note(context.name, &id, &method, uri.path(), &problem);
     }
     context.meters.answered(context.name, response.status().as_u16());
     response.map(|body| serving.until_sent(body))

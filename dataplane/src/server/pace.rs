@@ -13,9 +13,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::{Limits, phase::Phase};
+use super::{Limits, deadline::Deadline, phase::Phase};
 
 /// The body came too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,15 +31,22 @@ pub(super) struct Paced {
     limits: Limits,
     began: Instant,
     bytes: u64,
-    deadline: Pin<Box<Sleep>>,
+    /// Made when the body first keeps us waiting: most come whole with their heads.
+    deadline: Option<Deadline>,
 }
 
 impl Paced {
     /// A body whose head has just come.
     pub(super) fn new(body: Incoming, phase: Arc<Phase>, limits: Limits) -> Self {
-        let began = Instant::now();
-        let deadline = Box::pin(tokio::time::sleep_until(began + allowance(&limits, 0)));
-        Self { body, phase, limits, began, bytes: 0, deadline }
+        Self { body, phase, limits, began: Instant::now(), bytes: 0, deadline: None }
+    }
+
+    /// Fails when the deadline for what has come so far has passed.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let at = self.began + allowance(&self.limits, self.bytes);
+        let deadline = self.deadline.get_or_insert_with(|| Deadline::new(at));
+        deadline.set(at);
+        deadline.poll(cx).map(|()| TooSlow.into())
     }
 }
 
@@ -60,12 +67,10 @@ impl Body for Paced {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                let deadline = self.began + allowance(&self.limits, self.bytes);
-                self.deadline.as_mut().reset(deadline);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending => self.deadline.as_mut().poll(cx).map(|()| Some(Err(TooSlow.into()))),
+            Poll::Pending => self.poll_late(cx).map(|late| Some(Err(late))),
         }
     }
 

@@ -16,10 +16,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep},
+    time::Instant,
 };
 
-use super::{Limits, phase::Phase};
+use super::{Limits, deadline::Deadline, phase::Phase};
 
 /// How long the rest of a request that nobody wants is taken and thrown away, so that its sender reads our answer rather
 /// than a reset.
@@ -44,10 +44,10 @@ pub(crate) struct Socket {
     phase: Arc<Phase>,
     limits: Limits,
     reading: Reading,
-    read_deadline: Pin<Box<Sleep>>,
+    read_deadline: Deadline,
     /// Whether a write waits for the peer; then its deadline runs.
     writing: bool,
-    write_deadline: Pin<Box<Sleep>>,
+    write_deadline: Deadline,
 }
 
 /// What the read deadline means.
@@ -79,9 +79,9 @@ impl Socket {
             phase,
             limits,
             reading: Reading::Head { answered: 0, begun: false },
-            read_deadline: Box::pin(tokio::time::sleep_until(now + limits.head)),
+            read_deadline: Deadline::new(now + limits.head),
             writing: false,
-            write_deadline: Box::pin(tokio::time::sleep_until(now + limits.write)),
+            write_deadline: Deadline::new(now + limits.write),
         }
     }
 
@@ -111,7 +111,7 @@ impl Socket {
             self.arrange(count);
             return Poll::Ready(result.map(|()| count));
         }
-        self.read_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.read_deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Brings the read deadline in line with where the connection stands, when so many bytes have just come.
@@ -140,7 +140,7 @@ impl Socket {
         };
         self.reading = reading;
         if let Some(deadline) = deadline {
-            self.read_deadline.as_mut().reset(deadline);
+            self.read_deadline.set(deadline);
         }
     }
 
@@ -167,9 +167,9 @@ impl Socket {
         if !self.writing {
             self.writing = true;
             let deadline = Instant::now() + self.limits.write;
-            self.write_deadline.as_mut().reset(deadline);
+            self.write_deadline.set(deadline);
         }
-        self.write_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.write_deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Whether the peer may be in the middle of sending: a body that was given up, or a head that we do not want.
@@ -185,12 +185,12 @@ impl Socket {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    if self.read_deadline.is_elapsed() {
+                    if self.read_deadline.has_passed() {
                         return Poll::Ready(());
                     }
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return self.read_deadline.as_mut().poll(cx),
+                Poll::Pending => return self.read_deadline.poll(cx),
             }
         }
     }
@@ -218,7 +218,7 @@ impl AsyncRead for Socket {
         if matches!(this.reading, Reading::Serving | Reading::Multiplexed) {
             return Poll::Pending;
         }
-        this.read_deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        this.read_deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -255,7 +255,7 @@ impl AsyncWrite for Socket {
                 return Poll::Ready(Ok(()));
             }
             this.reading = Reading::Lingering;
-            this.read_deadline.as_mut().reset(Instant::now() + LINGER);
+            this.read_deadline.set(Instant::now() + LINGER);
         }
         this.poll_linger(cx).map(Ok)
     }

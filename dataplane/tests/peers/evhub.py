@@ -90,8 +90,8 @@ def over_grpc(comm, producer, stub):
     unkeyed = trigger(comm.EVENT_TRIGGER_TYPE_DELAY_PROCESS)
     unkeyed.delay_process_trigger_list.add(key="reminder")
     for what, message, kind, code in [
-        ("a delay", event(comm), delayed(5), 20001),
-        ("a repeat", event(comm), trigger(comm.EVENT_TRIGGER_TYPE_REPEAT), 20001),
+        ("a delay", event(comm), delayed(5), 0),
+        ("a repeat without a rate", event(comm), trigger(comm.EVENT_TRIGGER_TYPE_REPEAT), 10000),
         ("a delay without a time", event(comm), trigger(comm.EVENT_TRIGGER_TYPE_DELAY), 10000),
         ("a trigger of nobody", event(comm), trigger(9), 10000),
         ("a key twice", event(comm), processed(("a", 1, 0), ("a", 2, 0)), 10000),
@@ -111,13 +111,26 @@ def over_grpc(comm, producer, stub):
     expect("code without an event", stub.Report(producer.ReportReq()).ret.code, 10000)
     request = producer.ReportReq(event=event(comm), trigger=real_time)
     request.option.idempotent.key = "once"
-    expect("code of idempotent publishing", stub.Report(request).ret.code, 20005)
+    first = stub.Report(request)
+    again = stub.Report(request)
+    expect("code of the first under a key", first.ret.code, 0)
+    expect("code of the same again", (again.ret.code, again.event_id), (10001, first.event_id))
 
-    expect("prepare", stub.Prepare(producer.PrepareReq(event=event(comm))).ret.code, 21000)
+    expect("prepare", stub.Prepare(producer.PrepareReq(event=event(comm))).ret.code, 10000)
     expect("commit", stub.Commit(producer.CommitReq(event_id="1", trigger=real_time)).ret.code, 20005)
     expect("commit without a trigger", stub.Commit(producer.CommitReq(event_id="1")).ret.code, 10000)
     expect("rollback", stub.Rollback(producer.RollbackReq(event_id="1")).ret.code, 20005)
     expect("rollback of nothing", stub.Rollback(producer.RollbackReq()).ret.code, 10000)
+
+    callback = comm.TxCallback(Endpoint=comm.Endpoint(protocol_type=1, address="ip://127.0.0.1:1"))
+    prepared = stub.Prepare(producer.PrepareReq(event=event(comm), tx_callback=callback))
+    expect("prepare", (prepared.HasField("ret"), prepared.tx.status), (False, 1))
+    commit = producer.CommitReq(event_id=prepared.tx.event_id, trigger=real_time)
+    for what, ret, tx in [("commit", 0, 2), ("commit again", 21001, 4)]:
+        said = stub.Commit(commit)
+        expect(what, (said.ret.code, said.tx.status, said.tx.event_id), (ret, tx, prepared.tx.event_id))
+    said = stub.Rollback(producer.RollbackReq(event_id=prepared.tx.event_id))
+    expect("rollback of what is committed", (said.ret.code, said.tx.status), (21002, 4))
 
 
 def post(http, path, body):
@@ -168,10 +181,9 @@ def over_http(http):
         ("nobody's topic", "/v1/report", nowhere, 10000),
         ("no JSON", "/v1/report", b"{", 10000),
         ("another type", "/v1/report", {"event": []}, 10000),
-        ("a delay", "/v1/report", with_trigger(trigger_type=2, delay_trigger={"delay_time": {"seconds": 5}}), 20001),
-        ("a repeat", "/v1/report", with_trigger(trigger_type=3), 20001),
+        ("a repeat without a rate", "/v1/report", with_trigger(trigger_type=3), 10000),
         ("a trigger of nobody", "/v1/report", with_trigger(trigger_type="SOMETIMES"), 10000),
-        ("a prepare", "/v1/prepare", {"txCallback": {}}, 21000),
+        ("a prepare", "/v1/prepare", {"txCallback": {}}, 10000),
         ("a commit", "/v1/commit", {"eventID": "1", "trigger": {}}, 20005),
         ("a commit without a trigger", "/v1/commit", {"eventID": "1"}, 10000),
         ("a rollback", "/v1/rollback", {"eventID": "1"}, 20005),

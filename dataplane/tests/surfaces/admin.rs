@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use evhub_dataplane::Unserved;
+use evhub_dataplane::{Unserved, follow::Status, hub::Of};
 use evhub_routing::{Name, Snapshot};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    rig::{BILLING, GENERATION, Rig, SINK},
+    rig::{BILLING, GENERATION, Rig, SINK, TOPIC},
     wire::{get, request},
 };
 
@@ -31,6 +31,7 @@ async fn it_is_ready_when_every_processor_listens() {
 #[tokio::test]
 async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_is_told_of() {
     let unserved = |name: &str, accepted, reason: &str| Unserved {
+        of: Of::Processor,
         name: Name::new("shop", name),
         accepted,
         reason: reason.to_owned(),
@@ -43,6 +44,8 @@ async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_i
     rig.listen(GENERATION);
     let answer = rig.ask(rig.admin, get("/readyz")).await;
     assert_eq!((answer.status, &answer.json()["waiting"]), (503, &json!(["shop/audit"])));
+    let billing = rig.ask(rig.api, get("/namespaces/shop/processors/billing")).await.json();
+    assert_eq!(billing["routes"], json!([{"producer": "shop/orders", "topic": TOPIC}]));
 
     let listed = rig.ask(rig.api, get("/namespaces/shop/processors")).await.json();
     let told: Vec<_> =
@@ -63,6 +66,34 @@ async fn an_accepted_processor_that_cannot_run_is_waited_for_and_a_refused_one_i
     let refused =
         [condition("Ready", "False", "UnknownField"), condition("Accepted", "False", "UnknownField")];
     assert_eq!(one["conditions"], json!(refused));
+}
+
+#[tokio::test]
+async fn a_refused_producer_is_told_of_and_waited_for_by_nobody() {
+    let rig = Rig::that(|hub| {
+        let name = Name::new("shop", "typo");
+        let refused = Unserved { of: Of::Producer, name, accepted: false, reason: "UnknownField".to_owned() };
+        hub.unserved = watch::channel(Arc::from([refused])).1;
+    })
+    .await;
+    rig.listen(GENERATION);
+    assert_eq!(rig.ask(rig.admin, get("/readyz")).await.status, 200);
+    let condition = |r#type: &str, status: &str, reason: &str| json!({"type": r#type, "status": status, "reason": reason});
+    let refused = json!({
+        "namespace": "shop", "name": "typo", "ready": false,
+        "conditions": [condition("Ready", "False", "UnknownField"), condition("Accepted", "False", "UnknownField")],
+    });
+    let one = rig.ask(rig.api, get("/namespaces/shop/producers/typo")).await.json();
+    assert_eq!(one, refused);
+    let listed = rig.ask(rig.api, get("/namespaces/shop/producers")).await.json();
+    let listed = listed["items"].as_array().unwrap();
+    assert_eq!(listed.last(), Some(&refused), "{listed:?}");
+    let runs = listed.iter().find(|one| one["name"] == "orders").unwrap();
+    assert_eq!((&runs["ready"], &runs["conditions"][0]["reason"]), (&json!(true), &json!("Ready")));
+    assert_eq!(
+        rig.ask(rig.api, get("/namespaces/shop/processors/typo")).await.problem().1,
+        "UNKNOWN_PROCESSOR"
+    );
 }
 
 #[tokio::test]
@@ -117,7 +148,7 @@ async fn the_snapshot_is_what_runs() {
 
 #[tokio::test]
 async fn the_page_of_metrics_and_the_metrics_name_the_same() {
-    let rig = Rig::start().await;
+    let rig = Rig::that(|hub| hub.following = Some(watch::channel(Status::default()).1)).await;
     rig.ask(rig.http, request("POST", SINK, &[], "x")).await;
     rig.ask(rig.http, request("POST", SINK, &[("content-encoding", "gzip")], "x")).await;
     let progress = rig.hub.board.of(BILLING);
@@ -133,6 +164,8 @@ async fn the_page_of_metrics_and_the_metrics_name_the_same() {
         "evhub_processor_delivered_total{namespace=\"shop\",processor=\"billing\"} 3",
         "evhub_ingest_append_seconds_count 1",
         "evhub_snapshot_revision 1",
+        "evhub_control_connected 0",
+        "evhub_control_source{source=\"nothing\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
@@ -197,7 +230,17 @@ async fn what_clients_send_never_becomes_a_label() {
             "listener" => vec!["http", "grpc", "api", "admin"],
             "outcome" => vec!["accepted", "rejected", "unknown"],
             "reason" => {
-                vec!["tags", "type", "expression", "unclear", "exhausted", "cancelled", "predecessor"]
+                vec![
+                    "tags",
+                    "type",
+                    "expression",
+                    "unclear",
+                    "exhausted",
+                    "cancelled",
+                    "predecessor",
+                    "early",
+                    "expired",
+                ]
             }
             "status" => vec!["200", "202", "404", "405", "415"],
             _ => vec![],

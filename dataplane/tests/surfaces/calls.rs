@@ -231,6 +231,7 @@ async fn reflection_lists_what_is_served() {
     names.sort();
     let expected = [
         "evhub.ingest.v1.Ingest",
+        "evhub.ledger.v1.Ledger",
         "evhub_producer.evhubProducer",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

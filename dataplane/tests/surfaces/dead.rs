@@ -1,6 +1,6 @@
 //! Dead letters and their redrive.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evhub_dispatch::dead::{Cause, DeadLetter, Reason};
@@ -207,6 +207,23 @@ async fn all_are_redriven_in_order_and_keep_their_ids() {
     assert!(record.header("evhub-dead-letter").is_none(), "the old story stays behind");
 }
 
+/// What waits in the inbox for a target that is away outlives the letters it came from.
+#[tokio::test]
+async fn what_is_redriven_is_kept_for_longer_than_the_letters() {
+    let rig = Rig::start().await;
+    rig.snapshots.send_modify(|snapshot| {
+        let processor = Arc::make_mut(snapshot).processors.get_mut(&billing()).unwrap();
+        Arc::make_mut(processor).policy.dead_letter_retention = Duration::from_millis(1);
+    });
+    bury(&rig, 1, None).await;
+    assert_eq!(replay(&rig, &json!({"from": "Dead"})).await.status, 202);
+    // Both topics' records are older than a millisecond by now, and lie in segments of their own.
+    for _ in 0..3 {
+        rig.hub.journal.clean().await.unwrap();
+    }
+    assert_eq!(inbox(&rig).await.len(), 1);
+}
+
 #[tokio::test]
 async fn only_those_named_are_redriven() {
     let rig = Rig::start().await;
@@ -221,6 +238,52 @@ async fn only_those_named_are_redriven() {
 }
 
 #[tokio::test]
+async fn a_replay_keeps_its_pace_is_the_only_one_and_can_be_stopped() {
+    let rig = Rig::start().await;
+    for offset in 0..600 {
+        bury(&rig, offset, Some("same")).await;
+    }
+    // The first comes at once, the second in a second.
+    let order = json!({"from": "Dead", "rate": 1});
+    let answer = replay(&rig, &order).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (202, &json!(600)), "they are counted before");
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("{REPLAYS}/{id}");
+    let running = replay(&rig, &json!({"from": "Dead"})).await;
+    assert_eq!(running.problem(), (409, "REPLAY_RUNNING".to_owned(), "rejected".to_owned(), None));
+    let told = async || rig.ask(rig.api, get(&path)).await.json();
+    let until = async |state: &str| {
+        let asked = async {
+            loop {
+                let told = told().await;
+                if told["state"] == state && told["replayed"] != 0 {
+                    return told;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(super::wire::PATIENCE, asked).await.unwrap()
+    };
+    let under_way = until("Running").await;
+    assert_eq!(under_way["matched"], 600);
+    let stop = || request("DELETE", &path, &[], "");
+    assert_eq!(rig.ask(rig.api, stop()).await.status, 204);
+    let stopped = until("Stopped").await["replayed"].as_u64().unwrap();
+    assert!((1..600).contains(&stopped), "{stopped}");
+    assert_eq!(inbox(&rig).await.len() as u64, stopped);
+    assert_eq!(rig.ask(rig.api, stop()).await.status, 204, "twice does no harm");
+    let other = format!("{REPLAYS}/other");
+    assert_eq!(rig.ask(rig.api, get(&other)).await.problem().1, "UNKNOWN_REPLAY");
+
+    // And now another one may.
+    let answer = replay(&rig, &json!({"from": "Dead", "ids": [format!("{TOPIC}:0:599")]})).await;
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let told = rig.ask(rig.api, get(&format!("{REPLAYS}/{id}"))).await.json();
+    assert_eq!(told, json!({"id": id, "state": "Done", "matched": 1, "replayed": 1}));
+    assert_eq!(rig.ask(rig.api, get(&path)).await.problem().1, "UNKNOWN_REPLAY", "only the last is known");
+}
+
+#[tokio::test]
 async fn a_bad_order_replays_nothing() {
     let rig = Rig::start().await;
     bury(&rig, 1, None).await;
@@ -229,6 +292,8 @@ async fn a_bad_order_replays_nothing() {
         (JSON, "{\"from\":\"Log\"}", 400, "INVALID_JSON"),
         (JSON, "{\"from\":\"Dead\",\"filter\":1}", 400, "INVALID_JSON"),
         (JSON, "[]", 400, "INVALID_JSON"),
+        (JSON, "{\"from\":\"Dead\",\"rate\":0}", 400, "INVALID_JSON"),
+        (JSON, "{\"from\":\"Dead\",\"rate\":\"fast\"}", 400, "INVALID_JSON"),
         (&[("content-type", "text/plain")], "{\"from\":\"Dead\"}", 415, "UNSUPPORTED_MEDIA_TYPE"),
         (&[], "{\"from\":\"Dead\"}", 415, "UNSUPPORTED_MEDIA_TYPE"),
     ];

@@ -3,16 +3,17 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use evhub_event::Controls;
 use evhub_proto::{
-    evhub_comm::{Event, EventDelayTrigger, EventTrigger},
+    evhub_comm::{Event, EventDelayProcessTrigger, EventDelayTrigger, EventTrigger},
     evhub_producer::{
         CommitReq, PrepareReq, ReportReq, RollbackReq, evhub_producer_client::EvhubProducerClient,
     },
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
 use super::{
-    h2::channel,
-    rig::{EVENT_BYTES, Rig, TOPIC},
+    h2::{Raw, channel, frame, prefixed},
+    rig::{EVENT_BYTES, Rig, SINK, TOPIC},
     wire::{Wire, request},
 };
 
@@ -52,8 +53,7 @@ async fn what_is_refused_has_a_code_an_id_and_a_sentence() {
         (report("nowhere", b"x"), 10000),
         (report("late", b"x"), 20000),
         (report("orders", &[b'x'; EVENT_BYTES]), 10000),
-        (with(2), 20001),
-        (with(3), 20001),
+        (with(3), 10000),
         (with(77), 10000),
     ];
     for (request, code) in cases {
@@ -67,7 +67,7 @@ async fn what_is_refused_has_a_code_an_id_and_a_sentence() {
     assert!(rig.events().await.iter().all(|event| event.data.as_deref() == Some(b"good")));
     let event_id = "7".to_owned();
     let prepared = client.prepare(PrepareReq::default()).await.unwrap().into_inner();
-    assert_eq!(prepared.ret.unwrap().code, 21000);
+    assert_eq!(prepared.ret.unwrap().code, 10000);
     let trigger = Some(trigger(1));
     let committed =
         client.commit(CommitReq { event_id: event_id.clone(), trigger }).await.unwrap().into_inner();
@@ -106,6 +106,76 @@ async fn json_is_read_whatever_it_is_called() {
     }
 }
 
+fn triggered(trigger: Value) -> String {
+    let mut whole = body("orders", b"x");
+    whole["trigger"] = trigger;
+    whole.to_string()
+}
+
+/// Delayed for Processors of one key by so many hours.
+fn keyed(hours: &str) -> String {
+    let seconds = hours.parse::<u64>().unwrap() * 3600;
+    let entry = json!({"key": "reminder", "delay_time": {"seconds": seconds}});
+    triggered(json!({"trigger_type": 4, "delay_process_trigger_list": [entry]}))
+}
+
+/// The longest delay is the Producer's to say.
+#[tokio::test]
+async fn a_delay_is_as_long_as_the_producer_allows_in_either_form() {
+    let rig = Rig::start().await;
+    let publish = |keys: &str| request("POST", SINK, &[("evhub-delay-keys", keys)], "x");
+    assert_eq!(rig.ask(rig.http, publish("reminder=3599h")).await.status, 202);
+    let refused = rig.ask(rig.http, publish("reminder=3600h1ms")).await.problem();
+    let field = Some("evhubdelaykeys".to_owned());
+    assert_eq!(refused, (400, "DELAY_TOO_LONG".to_owned(), "rejected".to_owned(), field));
+    let batch = r#"[{"specversion":"1.0","id":"1","source":"/s","type":"t","evhubdelaykeys":"a=9601h"}]"#;
+    let batch = request("POST", SINK, &[("content-type", "application/cloudevents-batch+json")], batch);
+    let refused = rig.ask(rig.http, batch).await.problem();
+    assert_eq!((refused.1.as_str(), refused.3.as_deref()), ("DELAY_TOO_LONG", Some("[0].evhubdelaykeys")));
+    for (hours, code) in [("3599", Value::Null), ("3601", json!(10000)), ("87601", json!(10000))] {
+        let answer = rig.ask(rig.http, request("POST", "/v1/report", &[], keyed(hours))).await.json();
+        assert_eq!(answer["ret"]["code"], code, "{answer}");
+    }
+    let mut client = EvhubProducerClient::new(channel(rig.grpc).await);
+    let entry = EventDelayProcessTrigger {
+        key: "reminder".to_owned(),
+        delay_time: Some(prost_types::Duration { seconds: 3601 * 3600, nanos: 0 }),
+    };
+    let trigger =
+        EventTrigger { trigger_type: 4, delay_process_trigger_list: vec![entry], ..EventTrigger::default() };
+    let answer = client.report(ReportReq { trigger: Some(trigger), ..report("orders", b"x") }).await.unwrap();
+    let ret = answer.into_inner().ret.unwrap();
+    assert_eq!(ret.code, 10000);
+    assert!(ret.msg.contains("at most 3600h"), "{}", ret.msg);
+    assert_eq!(rig.events().await.len(), 2);
+}
+
+/// What is no call is the transport's to refuse, and its code is in the header all the same.
+#[tokio::test]
+async fn the_code_of_every_call_is_in_a_header() {
+    let rig = Rig::start().await;
+    let mut client = EvhubProducerClient::new(channel(rig.grpc).await);
+    let refused = client.report(ReportReq::default()).await.unwrap();
+    assert_eq!(refused.metadata().get("status-code").unwrap(), "0", "a refusal is in ret");
+    let mut large = report("orders", b"");
+    large.event.as_mut().unwrap().data = vec![b'x'; 5 << 20].into();
+    let answer = client.report(large).await.unwrap();
+    assert_eq!(answer.metadata().get("status-code").unwrap(), "0");
+    let answer = answer.into_inner();
+    assert_eq!(answer.ret.unwrap().code, 10000, "over 4 MiB");
+    assert!(!answer.event_id.is_empty());
+    let mut raw = Raw::connect(rig.grpc).await;
+    for (method, message, code) in [
+        ("Nobody", frame(&report("orders", b"x")), Code::Unimplemented),
+        ("Report", prefixed(0, b"\xff"), Code::InvalidArgument),
+    ] {
+        let heard = raw.call(&format!("/evhub_producer.evhubProducer/{method}"), &[], message).await;
+        let status = heard.status.unwrap();
+        assert_eq!(status.code(), code, "{method}");
+        assert_eq!(status.metadata().get("status-code").unwrap(), &(code as i32).to_string(), "{method}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_refused_over_http_is_200_all_the_same() {
     let rig = Rig::start().await;
@@ -122,7 +192,14 @@ async fn what_is_refused_over_http_is_200_all_the_same() {
         ("/v1/report", none, large, 10000),
         ("/v1/report", &gzip[..], body("orders", b"x").to_string(), 10000),
         ("/v1/report", none, body("late", b"x").to_string(), 20000),
-        ("/v1/prepare", none, "{}".to_owned(), 21000),
+        (
+            "/v1/report",
+            none,
+            triggered(json!({"triggerType": "EVENT_TRIGGER_TYPE_REPEAT", "repeat_trigger": {}})),
+            10000,
+        ),
+        ("/v1/report", none, keyed("3601"), 10000),
+        ("/v1/prepare", none, "{}".to_owned(), 10000),
         ("/v1/commit", none, r#"{"eventID": "1", "trigger": {}}"#.to_owned(), 20005),
         ("/v1/rollback", none, "{}".to_owned(), 10000),
     ];
@@ -132,8 +209,11 @@ async fn what_is_refused_over_http_is_200_all_the_same() {
         let mut wire = Wire::connect(rig.http).await;
         let answer = wire.exchange(request("POST", path, headers, &body)).await;
         assert_eq!(answer.status, 200, "{shown}");
-        let ret = &answer.json()["ret"];
+        let said = answer.json();
+        let ret = &said["ret"];
         assert_eq!(ret["code"], code, "{shown}");
+        let has_id = said["event_id"].as_str().is_some_and(|id| !id.is_empty());
+        assert_eq!(has_id, path == "/v1/report", "{shown}");
         assert!(ret["msg"].as_str().is_some_and(|text| !text.is_empty()), "{shown}");
         if !answer.closes() {
             assert!(wire.exchange(good()).await.json()["ret"].is_null(), "after {shown}");

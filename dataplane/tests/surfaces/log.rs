@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use evhub_dataplane::{Unserved, api, server::Limits};
+use evhub_dataplane::{Unserved, api, hub::Of, server::Limits};
 use evhub_dispatch::parked;
 use evhub_event::{Header, Record};
 use evhub_journal::{Committed, Journal, Place, Polled, Tail, TopicPartition, TopicSettings};
@@ -18,9 +18,16 @@ use super::{
 #[tokio::test]
 async fn producers_are_listed_by_namespace_and_page() {
     let rig = Rig::start().await;
-    let late = json!({"namespace": "shop", "name": "late", "ready": false, "topic": "evhub.shop.late", "partitions": 4});
-    let orders =
-        json!({"namespace": "shop", "name": "orders", "ready": true, "topic": TOPIC, "partitions": 4});
+    let status = |name: &str, topic: &str, ready: bool| {
+        let condition = |r#type: &str, holds: bool, reason: &str| json!({"type": r#type, "status": if holds { "True" } else { "False" }, "reason": reason});
+        let conditions = json!([
+            condition("Ready", ready, if ready { "Ready" } else { "Pending" }),
+            condition("Accepted", true, "Accepted"),
+            condition("ResolvedRefs", true, "ResolvedRefs"),
+        ]);
+        json!({"namespace": "shop", "name": name, "ready": ready, "topic": topic, "partitions": 4, "conditions": conditions})
+    };
+    let (late, orders) = (status("late", "evhub.shop.late", false), status("orders", TOPIC, true));
     let all = rig.ask(rig.api, get("/namespaces/shop/producers")).await;
     assert_eq!(all.json(), json!({"items": [late, orders]}));
     let first = rig.ask(rig.api, get("/namespaces/shop/producers?limit=1")).await;
@@ -64,7 +71,7 @@ async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
 async fn what_has_a_resource_is_a_namespace() {
     let rig = Rig::that(|hub| {
         let name = Name::new("audit", "lonely");
-        let unserved = Unserved { name, accepted: false, reason: "Invalid".to_owned() };
+        let unserved = Unserved { of: Of::Processor, name, accepted: false, reason: "Invalid".to_owned() };
         hub.unserved = watch::channel(Arc::from([unserved])).1;
     })
     .await;
@@ -122,7 +129,8 @@ async fn a_processor_tells_what_is_known() {
     let conditions = known.as_object_mut().unwrap().remove("conditions").unwrap();
     assert_eq!(conditions[0], json!({"type": "Ready", "status": "True", "reason": "Ready"}));
     let expected = json!({
-        "namespace": "shop", "name": "billing", "ready": true, "generation": 7, "lag": 2, "parked": 5, "inFlight": 0,
+        "namespace": "shop", "name": "billing", "ready": true, "generation": 7,
+        "routes": [{"producer": "shop/orders", "topic": TOPIC}], "lag": 2, "parked": 5, "inFlight": 0,
         "deadLettered": 0, "suspended": false, "lastDelivery": "2023-11-14T22:13:20.120Z",
     });
     assert_eq!(known, expected);

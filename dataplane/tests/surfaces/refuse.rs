@@ -76,7 +76,10 @@ fn of_events() -> Vec<Case> {
         case(binary("ce-id", None), 400, "MISSING_ATTRIBUTE").at("id"),
         case(binary("ce-specversion", Some("0.3")), 400, "UNSUPPORTED_SPECVERSION").at("specversion"),
         case(binary("ce-time", Some("now")), 400, "INVALID_TIME").at("time"),
-        case(binary("ce-evhubdelay", Some("1h")), 400, "RESERVED_ATTRIBUTE").at("evhubdelay"),
+        case(binary("ce-evhubcron", Some("1h")), 400, "RESERVED_ATTRIBUTE").at("evhubcron"),
+        case(binary("ce-evhubdelay", Some("3601h")), 400, "DELAY_TOO_LONG").at("evhubdelay"),
+        case(binary("ce-evhubdeliverat", Some("9999-01-01T00:00:00Z")), 400, "DELAY_TOO_LONG")
+            .at("evhubdeliverat"),
         case(json(""), 400, "EMPTY_BODY"),
         case(json("{"), 400, "INVALID_JSON"),
         case(avro, 415, "UNSUPPORTED_MEDIA_TYPE").at("content-type"),
@@ -98,8 +101,7 @@ fn of_batches() -> Vec<Case> {
         case(batch(&[], "[]"), 400, "EMPTY_BATCH"),
         case(batch(&[], "{}"), 400, "INVALID_JSON"),
         case(batch(&[], &two("{}")), 400, "MISSING_ATTRIBUTE").at("[1].specversion"),
-        case(batch(&[], &two(&event(r#","evhubdelay":"1h""#))), 400, "RESERVED_ATTRIBUTE")
-            .at("[1].evhubdelay"),
+        case(batch(&[], &two(&event(r#","evhubcron":"1h""#))), 400, "RESERVED_ATTRIBUTE").at("[1].evhubcron"),
         case(batch(&[], &two(&event(r#","evhubtimeout":"1""#))), 400, "INVALID_CONTROL")
             .at("[1].evhubtimeout"),
         case(batch(&[], &two(&large)), 413, "EVENT_TOO_LARGE").at("[1]"),
@@ -110,8 +112,8 @@ fn of_batches() -> Vec<Case> {
         case(batch(&[("ce-id", "a")], &many(1)), 400, "AMBIGUOUS_MODE").at("ce-id"),
         case(post(SINK, &[("evhub-delay-keys", "a=1s,a=2s")], "x"), 400, "DUPLICATE_KEY")
             .at("evhubdelaykeys"),
-        case(post(SINK, &[("evhub-delay", "1s")], "x"), 400, "RESERVED_ATTRIBUTE").at("Evhub-Delay"),
-        case(post(SINK, &[("idempotency-key", "1")], "x"), 400, "RESERVED_ATTRIBUTE").at("Idempotency-Key"),
+        case(post(SINK, &[("evhub-delay", "1")], "x"), 400, "INVALID_CONTROL").at("evhubdelay"),
+        case(post(SINK, &[("idempotency-key", "")], "x"), 400, "INVALID_CONTROL").at("evhubidempotencykey"),
     ]
 }
 

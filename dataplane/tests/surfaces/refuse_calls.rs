@@ -118,7 +118,7 @@ fn of_events() -> Vec<Case> {
         invalid(with("time", time(0, -1)), "INVALID_TIME").at("events[0].time"),
         invalid(with("ext", None), "INVALID_ATTRIBUTE_TYPE").at("events[0].ext"),
         invalid(with("Ext", string("1")), "INVALID_ATTRIBUTE_NAME").at("events[0].Ext"),
-        invalid(with("evhubdelay", string("1h")), "RESERVED_ATTRIBUTE").at("events[0].evhubdelay"),
+        invalid(with("evhubcron", string("1h")), "RESERVED_ATTRIBUTE").at("events[0].evhubcron"),
         invalid(request(vec![event("", None, "x")]), "MISSING_ATTRIBUTE").at("events[0].id"),
         invalid(request(vec![]), "EMPTY_BATCH").at("events"),
         case("B-02", frame(&nobody), Code::NotFound, "UNKNOWN_PRODUCER"),

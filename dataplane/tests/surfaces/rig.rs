@@ -12,13 +12,14 @@ use evhub_dataplane::{
     Hub, admin, api, grpc, ingest,
     ingest::Door,
     server::{self, Limits},
+    timers, transactions,
 };
 use evhub_event::{Event, kafka};
 use evhub_journal::{Embedded, Journal, Stored, TopicPartition, TopicSettings, embedded::Options};
 use evhub_lifecycle::{Drain, Trigger};
 use evhub_routing::{
-    Backoff, EvhubName, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol,
-    Retry, RetryAfter, RetryOn, Route, Snapshot, Start, Target,
+    Backoff, Brokers, EvhubName, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer,
+    Protocol, Retry, RetryAfter, RetryOn, Route, Snapshot, Start, Target,
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
@@ -101,6 +102,8 @@ impl Rig {
         let listener = server::bind("--test", "127.0.0.1:0").await.unwrap();
         let grpc = listener.local_addr().unwrap();
         let four = tokio::spawn(grpc::serve("grpc", listener, hub.clone(), calls, drain.clone()));
+        let five = tokio::spawn(timers::run(hub.clone(), drain.clone()));
+        let six = tokio::spawn(transactions::run(hub.clone(), drain.clone()));
         Self {
             hub,
             http,
@@ -109,7 +112,7 @@ impl Rig {
             admin,
             trigger,
             snapshots,
-            listeners: vec![one, two, three, four],
+            listeners: vec![one, two, three, four, five, six],
             _dir: dir,
         }
     }
@@ -182,6 +185,11 @@ pub(super) fn snapshot() -> Snapshot {
         batch_events: BATCH_EVENTS,
         batch_bytes: BATCH_BYTES,
         events_per_second: None,
+        max_delay: Duration::from_hours(3600),
+        due_topic: "evhub.shop.orders.due".to_owned(),
+        pending_timers: 1_000_000,
+        ledger: evhub_routing::Ledger::default(),
+        brokers: Brokers::default(),
     };
     let tight = Producer { name: Name::new("tight", "orders"), ..producer("tight", TIGHT) };
     let producers = [producer("orders", TOPIC), producer("late", "evhub.shop.late"), tight];
@@ -205,18 +213,27 @@ fn processor() -> Processor {
         uid: BILLING.to_owned(),
         generation: GENERATION,
         created: 0,
+        dispatcher_id: "shop.billing".to_owned(),
         group: "evhub.shop.billing.12345678".to_owned(),
         state_topic: STATE.to_owned(),
         dead_topic: "evhub.shop.billing.dead".to_owned(),
         inbox_topic: "evhub.shop.billing.inbox".to_owned(),
-        routes: vec![Route { producer: Name::new("shop", "orders"), topic: TOPIC.to_owned() }],
+        routes: vec![Route {
+            producer: Name::new("shop", "orders"),
+            topic: TOPIC.to_owned(),
+            due_topic: "evhub.shop.orders.due".to_owned(),
+        }],
         partitions: PARTITIONS,
         event_bytes: EVENT_BYTES,
+        replicas: 1,
+        min_in_sync_replicas: 1,
         target: Target {
             url: http::Uri::from_static("http://127.0.0.1:1/"),
             protocol: Protocol::CloudEvents,
             timeout: Duration::from_secs(1),
             headers: Vec::new(),
+            secret: false,
+            service: None,
             tls: None,
         },
         policy: Policy {
@@ -240,5 +257,6 @@ fn processor() -> Processor {
         filter: None,
         delay_key: None,
         suspend: false,
+        resume: None,
     }
 }

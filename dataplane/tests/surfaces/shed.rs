@@ -46,6 +46,10 @@ impl Journal for Stalled {
         self.log.partitions(topic)
     }
 
+    async fn look_up(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.log.look_up(topic).await
+    }
+
     fn append(
         &self,
         topic: &str,
@@ -61,6 +65,10 @@ impl Journal for Stalled {
 
     async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
         self.log.producer(id).await
+    }
+
+    async fn trim(&self, at: &TopicPartition, before: u64) -> Result<(), Error> {
+        self.log.trim(at, before).await
     }
 
     async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
@@ -92,6 +100,15 @@ impl Journal for Stalled {
     async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
         self.log.committed(group, partitions).await
     }
+}
+
+/// Within this long a client that is turned away must know it.
+const SHED: Duration = Duration::from_millis(50);
+
+/// What all but one of a hundred keep to.
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[(times.len() - 1) * 99 / 100]
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -148,9 +165,12 @@ async fn by_call(client: &mut IngestClient<Channel>, data: &str) -> Duration {
 /// The same for a report.
 async fn by_report(client: &mut EvhubProducerClient<Channel>, data: &str) -> Duration {
     let began = Instant::now();
-    let status = client.report(report(data.to_owned())).await.unwrap_err();
+    let answer = client.report(report(data.to_owned())).await.unwrap();
     let took = began.elapsed();
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(answer.metadata().get("status-code").unwrap(), "0");
+    let answer = answer.into_inner();
+    assert_eq!(answer.ret.unwrap().code, 20000, "in ret, as EvHub says it, and not by the transport");
+    assert!(!answer.event_id.is_empty());
     took
 }
 
@@ -191,12 +211,10 @@ async fn while_the_log_stands_still_the_rest_is_refused_at_once() {
     }
     let easy = median(easy);
     for (surface, times) in ["HTTP", "gRPC", "EvHub"].into_iter().zip(refused) {
-        let median = median(times);
-        // A refusal that waited for anything would take the log's time, which here has no end.
-        assert!(
-            median < easy * 20,
-            "{surface}: refused after {median:?}, where an easy answer takes {easy:?}"
-        );
+        let (median, p99) = (median(times.clone()), p99(times));
+        println!("{surface}: refused after {median:?}, 99 of 100 within {p99:?}");
+        // By the median, because this machine may have other things to do; one that waited for the log would wait for ever.
+        assert!(median < SHED, "{surface}: refused after {median:?}, where an easy answer takes {easy:?}");
     }
 
     flow.send_replace(true);

@@ -1,6 +1,9 @@
 //! Events as they come.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use evhub_routing::{Name, Snapshot};
 
@@ -53,6 +56,17 @@ async fn a_watcher_is_told_that_the_producer_is_gone() {
     wire.until("event: ended\ndata: {\"reason\":\"UNKNOWN_PRODUCER\"}").await;
     let answer = rig.ask(rig.api, get(&format!("{SINK}/tail"))).await;
     assert_eq!(answer.problem().1, "UNKNOWN_PRODUCER");
+}
+
+/// A connection on which nothing comes shows that it lives. It takes ten seconds: no clock is ours to turn here.
+#[tokio::test]
+async fn silence_is_broken_by_a_comment() {
+    let rig = Rig::start().await;
+    let mut wire = watch(&rig).await;
+    let since = Instant::now();
+    wire.until(": alive\n\n").await;
+    let waited = since.elapsed();
+    assert!(waited > Duration::from_secs(9), "{waited:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use super::{
     index::{Attempt, Index, Window, anomaly},
     timing::{Ending, nanos},
 };
-use crate::history::{Answer, Fault, Mono};
+use crate::{
+    history::{Answer, Fault, Mono},
+    model::Owners,
+};
 
 pub(super) fn check(index: &Index<'_>) -> Verdict {
     let published = index.ops.iter().map(|op| (op.id, op.invoked)).collect();
@@ -68,6 +71,9 @@ impl<'a> Rule<'a, '_> {
             format!("{name}, {id}: attempt {n} at epoch {e}, then {m} at epoch {f}: {what}")
         };
         if next.epoch < before.epoch {
+            if self.index.wakes(before.recv, next.began) {
+                return Ok(None);
+            }
             return Err((Class::StaleEpoch, told("the epoch fell")));
         }
         if next.epoch == before.epoch {
@@ -92,12 +98,34 @@ impl<'a> Rule<'a, '_> {
         Err((Class::WrongNumber, "numbers rise by one"))
     }
 
+    /// A change of owner must explain it: the end of the process that was the owner, or, where there are several, any of their
+    /// ends, or the other's taking over alone.
     fn new_owner(
         &self,
         before: &Attempt<'a>,
         next: &Attempt<'a>,
     ) -> Result<Option<Change<'a>>, (Class, &'static str)> {
-        let end = self.index.end_between(before.recv, next.recv);
+        let ends = self.index.ends_between(before.recv, next.recv);
+        let mut ways: Vec<Option<&Window<'_>>> = ends.into_iter().map(Some).collect();
+        if ways.is_empty() || self.index.model.owners == Owners::Many {
+            ways.push(None);
+        }
+        let mut why = (Class::WrongNumber, "nothing explains it");
+        for way in ways {
+            match self.changed_hands(before, next, way) {
+                Ok(change) => return Ok(change),
+                Err(not) => why = not,
+            }
+        }
+        Err(why)
+    }
+
+    fn changed_hands(
+        &self,
+        before: &Attempt<'a>,
+        next: &Attempt<'a>,
+        end: Option<&Window<'_>>,
+    ) -> Result<Option<Change<'a>>, (Class, &'static str)> {
         let moment = end.map_or_else(|| self.taken_over(next), |end| end.from);
         let until = end.map_or(moment, |end| end.until);
         if next.number == before.number {
@@ -150,8 +178,8 @@ impl<'a> Rule<'a, '_> {
     }
 
     fn slice(&self, before: &Attempt<'a>, next: &Attempt<'a>) -> Vec<&'a crate::history::Entry> {
-        let end = self.index.end_between(before.recv, next.recv).map(|end| end.entry);
-        before.entries().chain(end).chain(next.entries()).collect()
+        let ends = self.index.ends_between(before.recv, next.recv).into_iter().map(|end| end.entry);
+        before.entries().chain(ends).chain(next.entries()).collect()
     }
 }
 

@@ -105,7 +105,12 @@ fn wrong_letter(
     };
     // The owner that wrote the letter knew of its own success. Another owner's may have been lost, or this letter have been
     // unknown to it: C-11 says whether it may repeat.
-    if attempts.iter().any(|a| index.ending(a) == Ending::Success && a.epoch == last.epoch) {
+    let known = attempts.iter().find(|a| index.ending(a) == Ending::Success && a.epoch == last.epoch);
+    // One that knows of a failure alone may find the event too old to be tried again.
+    if dead.reason == "MAX_AGE" && known.is_some_and(|success| index.may_be_forgotten(success)) {
+        return None;
+    }
+    if known.is_some() {
         return spurious(format!("{} died in {} although it was delivered", dead.id, processor.name));
     }
     let status = match last.done {

@@ -97,6 +97,8 @@ pub(super) struct Index<'a> {
     /// Ends of processes, in order.
     pub(super) ends: Vec<Window<'a>>,
     pub(super) pauses: Vec<Window<'a>>,
+    /// When something was done to the log's brokers.
+    pub(super) logs: Vec<Window<'a>>,
     /// When nobody listened at a Processor's target.
     pub(super) aways: Vec<(&'a str, Window<'a>)>,
     /// When a Processor's target treated everything badly.
@@ -120,6 +122,7 @@ impl<'a> Index<'a> {
             commits: Vec::new(),
             ends: Vec::new(),
             pauses: Vec::new(),
+            logs: Vec::new(),
             aways: Vec::new(),
             troubles: Vec::new(),
             told: Vec::new(),
@@ -164,6 +167,7 @@ impl<'a> Index<'a> {
                 match fault {
                     Fault::Kill | Fault::CleanStop => self.ends.push(window),
                     Fault::Pause => self.pauses.push(window),
+                    Fault::Log(_) => self.logs.push(window),
                     Fault::Away(processor) => self.aways.push((processor, window)),
                     Fault::Trouble(processor) => self.troubles.push((processor, window)),
                     Fault::Other(_) => {}

@@ -1,7 +1,9 @@
 //! C-13: while one Processor's target is in trouble, all others are served as before (P-16).
 //!
 //! Times of trouble and of calm take turns within one run, so that the machine's moods are in both. A turn is drawn or
-//! left out as a whole: what lies in one is not independent of the rest of it.
+//! left out as a whole: what lies in one is not independent of the rest of it. One kind of trouble alone may be what disturbs
+//! the others, and then no drawing of turns is sure of it; that it is no mood of the machine shows by its size: half of all
+//! that was delivered in that turn stood still for a while.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -14,6 +16,8 @@ use crate::history::{Mono, draw};
 /// By how much the slowest of a hundred may be slower, and how much of that nobody notices.
 const RATIO: f64 = 1.2;
 const NOTICEABLE: Mono = 10_000_000;
+/// By how much longer half the deliveries of a turn must take than in the worst turn of calm, for that turn to be enough.
+const STANDSTILL: Mono = 300_000_000;
 /// How long trouble's last attempts may reach into the calm after it.
 const SETTLING: Mono = 1_500_000_000;
 /// How often turns are drawn.
@@ -34,7 +38,9 @@ pub(super) fn check(index: &Index<'_>) -> Verdict {
         Err(why) => return Verdict::Unknown(why),
     };
     let noticed = compared.meanwhile.saturating_sub(compared.usual) > NOTICEABLE;
-    if compared.surely.0 <= RATIO || !noticed {
+    let slower = compared.surely.0 > RATIO && noticed;
+    let still = compared.worst.1.saturating_sub(compared.worst.0) > STANDSTILL;
+    if !slower && !still {
         return Verdict::Valid;
     }
     let windows = index.troubles.iter().map(|(_, window)| window.entry);
@@ -47,6 +53,8 @@ pub(super) struct Compared {
     meanwhile: Mono,
     /// Where the ratio of the two surely lies.
     surely: (f64, f64),
+    /// What half of the deliveries took in the worst turn, of calm and of trouble.
+    worst: (Mono, Mono),
 }
 
 impl fmt::Display for Compared {
@@ -54,10 +62,13 @@ impl fmt::Display for Compared {
         let (usual, meanwhile) = (Duration::from_nanos(self.usual), Duration::from_nanos(self.meanwhile));
         let ratio = self.meanwhile as f64 / self.usual.max(1) as f64;
         let (low, high) = self.surely;
+        let worst = (Duration::from_nanos(self.worst.0), Duration::from_nanos(self.worst.1));
         write!(
             f,
             "with one in trouble 99 of 100 deliveries to others took {meanwhile:.1?}, otherwise {usual:.1?}: {ratio:.2} times \
-             as long, surely {low:.2} to {high:.2}"
+             as long, surely {low:.2} to {high:.2}; half of them took {:.1?} in the worst turn of trouble, {:.1?} in that of \
+             calm",
+            worst.1, worst.0
         )
     }
 }
@@ -69,7 +80,13 @@ pub(super) fn compare(index: &Index<'_>) -> Result<Compared, String> {
         return Err(format!("{} turns of calm and {} of trouble", calm.len(), trouble.len()));
     }
     let (usual, meanwhile) = (high(calm.iter()), high(trouble.iter()));
-    Ok(Compared { usual, meanwhile, surely: interval(&calm, &trouble) })
+    let worst = |turns: &[Turn]| turns.iter().map(|turn| part(std::iter::once(turn), 50)).max().unwrap_or(0);
+    Ok(Compared {
+        usual,
+        meanwhile,
+        surely: interval(&calm, &trouble),
+        worst: (worst(&calm), worst(&trouble)),
+    })
 }
 
 /// The deliveries of everybody else, by the turn in which their events were acknowledged: those of calm, those of trouble.
@@ -103,8 +120,13 @@ fn turns(index: &Index<'_>) -> (Vec<Turn>, Vec<Turn>) {
 
 /// What 99 of 100 stay under.
 fn high<'t>(turns: impl Iterator<Item = &'t Turn>) -> Mono {
+    part(turns, 99)
+}
+
+/// What so many of 100 stay under.
+fn part<'t>(turns: impl Iterator<Item = &'t Turn>, percent: usize) -> Mono {
     let mut all: Vec<Mono> = turns.flatten().copied().collect();
-    let at = all.len() * 99 / 100;
+    let at = all.len() * percent / 100;
     if all.is_empty() { 0 } else { *all.select_nth_unstable(at).1 }
 }
 

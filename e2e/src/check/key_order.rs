@@ -115,7 +115,7 @@ impl<'a, 'i> Lane<'a, 'i> {
             }
             let legal = match &cursor {
                 Some(now) if attempt.epoch < now.epoch => {
-                    if attempt.began >= now.since {
+                    if attempt.began >= now.since && !self.index.wakes(now.since, attempt.began) {
                         found.push(self.anomaly(Class::StaleStart, i, attempt, Some(now)));
                     }
                     continue;

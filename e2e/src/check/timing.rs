@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::index::{Attempt, Index, Window};
-use crate::history::{Answer, Mono};
+use crate::{
+    history::{Answer, Mono},
+    model::Owners,
+};
 
 /// What the hub must have made of an attempt, if it lived to see its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +76,46 @@ impl<'a> Index<'a> {
         attempt.done.map_or(Mono::MAX, |(_, from, _)| from).min(self.deadline(attempt))
     }
 
-    /// How long the hub stood still between these.
+    /// How long the hub stood still between these, or could not be sure of its log.
     pub(super) fn standstill(&self, from: Mono, until: Mono) -> u64 {
-        let overlap = |pause: &Window<'_>| pause.until.min(until).saturating_sub(pause.from.max(from));
-        self.pauses.iter().map(overlap).sum()
+        let recovery = nanos(self.model.slack.recovery);
+        let overlap = |from_: Mono, until_: Mono| until_.min(until).saturating_sub(from_.max(from));
+        let paused = self.pauses.iter().map(|pause| overlap(pause.from, pause.until));
+        paused.chain(self.logs.iter().map(|log| overlap(log.from, log.until + recovery))).sum()
     }
 
-    /// The first end of a process that may have been the attempt's owner, before a later attempt.
-    pub(super) fn end_between(&self, earlier: Mono, later: Mono) -> Option<&Window<'a>> {
-        self.ends.iter().find(|end| end.until >= earlier && end.from <= later)
+    /// Whether the log's brokers were in trouble at that time, or had been just before.
+    pub(super) fn in_doubt(&self, at: Mono) -> bool {
+        self.logs.iter().any(|log| log.from <= at && at <= log.until + nanos(self.model.slack.recovery))
+    }
+
+    /// Whether somebody who stood still when a new owner began may at that time not have heard of it.
+    pub(super) fn wakes(&self, began: Mono, at: Mono) -> bool {
+        let waking = nanos(self.model.slack.waking);
+        self.pauses
+            .iter()
+            .any(|pause| pause.from <= began && (pause.from..=pause.until + waking).contains(&at))
+    }
+
+    /// The ends of processes that may have been the attempt's owner, before a later attempt: the first, or each of them where
+    /// there were several processes.
+    pub(super) fn ends_between(&self, earlier: Mono, later: Mono) -> Vec<&Window<'a>> {
+        let mut ends: Vec<_> =
+            self.ends.iter().filter(|end| end.until >= earlier && end.from <= later).collect();
+        if self.model.owners == Owners::One {
+            ends.truncate(1);
+        }
+        ends
+    }
+
+    /// Whether a process ended before what an attempt came to must have been durable: its successor may know nothing of it.
+    pub(super) fn may_be_forgotten(&self, attempt: &Attempt<'_>) -> bool {
+        let Some((_, _, done)) = attempt.done else { return true };
+        let worked = |end: &Window<'_>| {
+            end.from.saturating_sub(done).saturating_sub(self.standstill(done, end.from.max(done)))
+        };
+        let ends = self.ends.iter().filter(|end| end.until >= done);
+        ends.map(worked).any(|worked| worked <= nanos(self.model.slack.durable))
     }
 
     fn timeout(&self, attempt: &Attempt<'_>) -> Duration {

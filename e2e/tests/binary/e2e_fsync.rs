@@ -56,7 +56,7 @@ async fn traced(scenario: Scenario) -> Result<(String, String, usize)> {
             numbers,
             alike: false,
         };
-        Clients::start(&load, run.site.ports.http, run.scenario.seed, &run.recorder).finish().await;
+        Clients::start(&load, &[run.site.ports.http], run.scenario.seed, &run.recorder).finish().await;
     }
     ensure!(hub.stop().await?, "the hub did not end well:\n{}", run.site.log_end());
     let trace = complete(&file, hub.pid()).await?;

@@ -30,7 +30,8 @@ const SIZE: &str = "size=192m";
 fn e2e_full_disk() -> Result<()> {
     let mut scenario = Scenario::new("e2e_full_disk");
     scenario.processors = vec![Plan::new("billing", &[(Mode::Fine, 9), (Mode::Unavailable, 1)])];
-    scenario.gate = Gate { acked: 170, unknown: 0, changes: 1, repeats: 0, recovered: 5, dead: 0, faults: 4 };
+    scenario.gate =
+        Gate { acked: 170, unknown: 0, changes: 1, repeats: 0, recovered: 5, dead: 0, faults: 4, at_once: 0 };
     let figures = in_turn(fill_and_free(scenario))?;
     assert!(figures.rejected >= 40, "only {} were refused", figures.rejected);
     Ok(())

@@ -23,8 +23,16 @@ fn e2e_hot_keys() -> Result<()> {
     scenario.load.rest = Duration::from_millis(8);
     scenario.load.numbers = 0..250;
     scenario.blows = schedule(scenario.seed, &[Kind::Kill, Kind::KillAtBirth], 6, (300, 900), (0, 100));
-    scenario.gate =
-        Gate { acked: 300, unknown: 1, changes: 6, repeats: 5, recovered: 10, dead: 3, faults: 12 };
+    scenario.gate = Gate {
+        acked: 300,
+        unknown: 1,
+        changes: 6,
+        repeats: 5,
+        recovered: 10,
+        dead: 3,
+        faults: 12,
+        at_once: 0,
+    };
     in_turn(scenario.run())?;
     Ok(())
 }

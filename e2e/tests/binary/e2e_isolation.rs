@@ -26,12 +26,16 @@ fn e2e_isolation() -> Result<()> {
     let mut scenario = Scenario::new("e2e_isolation");
     // Long enough that a machine without time for the hub is not taken for a target without an answer.
     let timeout = Duration::from_secs(10);
-    let steady = (0..19).map(|n| Plan { timeout, ..Plan::new(&format!("steady{n}"), &[(Mode::Fine, 1)]) });
+    // Far more than they need, and far fewer than the one in trouble may have under way: if room were shared, it would show.
+    let max_in_flight = 8;
+    let steady = |n| Plan { timeout, max_in_flight, ..Plan::new(&format!("steady{n}"), &[(Mode::Fine, 1)]) };
+    let steady = (0..19).map(steady);
     let troubled = Plan { order: Order::None, ..Plan::new("troubled", &[(Mode::Fine, 1)]) };
     scenario.processors = std::iter::once(troubled).chain(steady).collect();
     scenario.load.clients = 4;
     scenario.load.rest = Duration::from_millis(60);
-    scenario.gate = Gate { acked: 250, unknown: 0, changes: 0, repeats: 0, recovered: 1, dead: 0, faults: 4 };
+    scenario.gate =
+        Gate { acked: 250, unknown: 0, changes: 0, repeats: 0, recovered: 1, dead: 0, faults: 4, at_once: 0 };
     in_turn(by_turns(scenario))?;
     Ok(())
 }

@@ -21,8 +21,16 @@ fn e2e_kill() -> Result<()> {
     ];
     scenario.blows =
         schedule(scenario.seed, &[Kind::Kill, Kind::Kill, Kind::KillAtBirth], 9, (400, 1600), (0, 400));
-    scenario.gate =
-        Gate { acked: 300, unknown: 1, changes: 16, repeats: 5, recovered: 10, dead: 3, faults: 37 };
+    scenario.gate = Gate {
+        acked: 300,
+        unknown: 1,
+        changes: 16,
+        repeats: 5,
+        recovered: 10,
+        dead: 3,
+        faults: 37,
+        at_once: 0,
+    };
     in_turn(scenario.run())?;
     Ok(())
 }

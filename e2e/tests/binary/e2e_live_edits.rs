@@ -26,8 +26,16 @@ fn e2e_live_edits() -> Result<()> {
     let modes = [(Mode::Fine, 80), (Mode::Slow, 15), (Mode::Unavailable, 5)];
     scenario.processors =
         vec![Plan::new("billing", &modes), Plan { order: Order::None, ..Plan::new("audit", &modes) }];
-    scenario.gate =
-        Gate { acked: 250, unknown: 0, changes: 2, repeats: 0, recovered: 10, dead: 0, faults: 10 };
+    scenario.gate = Gate {
+        acked: 250,
+        unknown: 0,
+        changes: 2,
+        repeats: 0,
+        recovered: 10,
+        dead: 0,
+        faults: 10,
+        at_once: 0,
+    };
     let figures = in_turn(edited(scenario))?;
     assert!(figures.repeats <= 128, "{} repeats, and one kill", figures.repeats);
     Ok(())

@@ -48,7 +48,7 @@ struct Caged {
 impl Caged {
     async fn start(plan: &Plan, port: u16) -> Result<Self> {
         let cage = Cage::new(MEMORY)?;
-        let mut site = Site::new(&manifests([(plan, port)]))?;
+        let mut site = Site::new(&manifests(None, [(plan, port)]))?;
         site.before = cage.before();
         let hub = site.first_start().await?;
         Ok(Self { site, hub, cage, recorder: Recorder::default(), peak: 0 })
@@ -66,6 +66,8 @@ impl Caged {
     }
 
     fn look(&mut self) -> Result<()> {
+        let ended = self.hub.ended();
+        ensure!(ended.is_none(), "it did not survive ({ended:?})\n{}", self.site.log_end());
         self.peak = self.peak.max(resident(self.hub.pid())?);
         Ok(())
     }

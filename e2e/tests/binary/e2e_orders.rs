@@ -32,8 +32,16 @@ fn e2e_orders() -> Result<()> {
     scenario.load.keys = 12;
     scenario.load.rest = Duration::from_millis(80);
     scenario.blows = schedule(scenario.seed, &[Kind::Kill, Kind::KillAtBirth], 4, (800, 1800), (0, 200));
-    scenario.gate =
-        Gate { acked: 150, unknown: 0, changes: 16, repeats: 3, recovered: 40, dead: 0, faults: 15 };
+    scenario.gate = Gate {
+        acked: 150,
+        unknown: 0,
+        changes: 16,
+        repeats: 3,
+        recovered: 40,
+        dead: 0,
+        faults: 15,
+        at_once: 0,
+    };
     in_turn(scenario.run())?;
     Ok(())
 }

@@ -34,8 +34,16 @@ fn e2e_parked_survives() -> Result<()> {
     // Enough keys that hardly two events share one, so that each is attempted at once.
     scenario.load.keys = 1 << 40;
     scenario.load.rest = Duration::from_millis(5);
-    scenario.gate =
-        Gate { acked: EVENTS, unknown: 0, changes: 2, repeats: 0, recovered: EVENTS, dead: 0, faults: 3 };
+    scenario.gate = Gate {
+        acked: EVENTS,
+        unknown: 0,
+        changes: 2,
+        repeats: 0,
+        recovered: EVENTS,
+        dead: 0,
+        faults: 3,
+        at_once: 0,
+    };
     let figures = in_turn(parked(scenario))?;
     assert_eq!(
         (figures.attempts, figures.repeats),

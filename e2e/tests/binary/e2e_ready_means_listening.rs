@@ -31,7 +31,8 @@ fn e2e_ready_means_listening() -> Result<()> {
     let mut scenario = Scenario::new("e2e_ready_means_listening");
     scenario.processors = vec![Plan::new("standing", &[(Mode::Fine, 1)])];
     let acked = ROUNDS * AT_ONCE;
-    scenario.gate = Gate { acked, unknown: 0, changes: 0, repeats: 0, recovered: 0, dead: 0, faults: 0 };
+    scenario.gate =
+        Gate { acked, unknown: 0, changes: 0, repeats: 0, recovered: 0, dead: 0, faults: 0, at_once: 0 };
     let figures = in_turn(coming_and_going(scenario))?;
     assert!(figures.attempts > 2 * acked, "only {} attempts", figures.attempts);
     Ok(())
@@ -49,7 +50,7 @@ async fn coming_and_going(scenario: Scenario) -> Result<Figures> {
         });
         let passing: Vec<Plan> = passing.collect();
         let all = standing.iter().map(|plan| (plan, run.targets[0].port));
-        run.site.write(&manifests(all.chain(passing.iter().map(|plan| (plan, any.port)))))?;
+        run.site.write(&manifests(None, all.chain(passing.iter().map(|plan| (plan, any.port)))))?;
         let visits =
             passing.iter().enumerate().map(|(n, plan)| visit(&run, plan, (round * AT_ONCE + n) as u64));
         for visited in join_all(visits).await {
@@ -79,7 +80,7 @@ async fn visit(run: &Run, plan: &Plan, number: u64) -> Result<()> {
     }
     let load =
         Load { clients: 1, rest: Duration::ZERO, numbers: number..number + 1, ..run.scenario.load.clone() };
-    Clients::start(&load, run.site.ports.http, run.scenario.seed, &run.recorder).finish().await;
+    Clients::start(&load, &[run.site.ports.http], run.scenario.seed, &run.recorder).finish().await;
     Ok(())
 }
 

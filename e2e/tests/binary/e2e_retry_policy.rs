@@ -35,8 +35,16 @@ fn e2e_retry_policy() -> Result<()> {
     ];
     scenario.load.rest = ms(60);
     scenario.blows = schedule(scenario.seed, &[Kind::Kill], 3, (2500, 4000), (0, 200));
-    scenario.gate =
-        Gate { acked: 200, unknown: 0, changes: 4, repeats: 1, recovered: 100, dead: 20, faults: 60 };
+    scenario.gate = Gate {
+        acked: 200,
+        unknown: 0,
+        changes: 4,
+        repeats: 1,
+        recovered: 100,
+        dead: 20,
+        faults: 60,
+        at_once: 0,
+    };
     in_turn(scenario.run())?;
     Ok(())
 }

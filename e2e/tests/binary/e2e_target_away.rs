@@ -20,8 +20,16 @@ fn e2e_target_away() -> Result<()> {
     let modes = [(Mode::Fine, 70), (Mode::Slow, 25), (Mode::Late, 5)];
     scenario.processors =
         vec![Plan { retry: Retry { max_attempts: 50, ..Retry::default() }, ..Plan::new("billing", &modes) }];
-    scenario.gate =
-        Gate { acked: 150, unknown: 0, changes: 0, repeats: 0, recovered: 50, dead: 0, faults: 5 };
+    scenario.gate = Gate {
+        acked: 150,
+        unknown: 0,
+        changes: 0,
+        repeats: 0,
+        recovered: 50,
+        dead: 0,
+        faults: 5,
+        at_once: 0,
+    };
     let figures = in_turn(restarted(scenario))?;
     assert_eq!(figures.dead, 0, "a target that is away for a moment is no reason to give an event up");
     Ok(())

@@ -28,7 +28,8 @@ fn missing(story: &Story, gate: Gate) -> Vec<String> {
 
 #[test]
 fn a_busy_run_counts() {
-    let gate = Gate { acked: 2, unknown: 1, changes: 1, repeats: 0, recovered: 1, dead: 1, faults: 1 };
+    let gate =
+        Gate { acked: 2, unknown: 1, changes: 1, repeats: 0, recovered: 1, dead: 1, faults: 1, at_once: 0 };
     assert_eq!(missing(&busy(), gate), Vec::<String>::new());
 }
 

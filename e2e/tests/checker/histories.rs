@@ -205,6 +205,20 @@ fn spurious_dead_letter_of_a_delivered_event() {
 }
 
 #[test]
+fn a_success_that_nobody_remembers_may_be_followed_by_a_letter_for_its_age() {
+    let told = |killed: u64| {
+        let mut story = Story::default();
+        story.event(0, "a-1", "k", 0);
+        story.attempt(10, "a-1", 1, 1, Failure(503)).attempt(1000, "a-1", 2, 1, Success);
+        story.kill(killed);
+        story.dead(0, "a-1", 1, "MAX_AGE");
+        story
+    };
+    told(1050).is_valid();
+    told(60_000).shows(Class::SpuriousDead);
+}
+
+#[test]
 fn spurious_dead_letter_without_an_attempt() {
     let mut story = delivered();
     story.event(20, "a-2", "j", 1).dead(1, "a-2", 1, "NOT_RETRYABLE");

@@ -73,6 +73,11 @@ fn disturbed() {
 }
 
 #[test]
+fn one_kind_of_trouble_that_stops_the_others_is_enough() {
+    disturbs(&turns(5, |turn| if turn == 2 { 100.0 } else { 1.0 }, 0, 1));
+}
+
+#[test]
 fn a_tenth_is_not_too_much() {
     assert_eq!(verdict(&turns(5, |_| 1.1, 0, 1)), Verdict::Valid);
 }

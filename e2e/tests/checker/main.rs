@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, unreachable_pub)]
 
+mod fleet;
 mod freshness;
 mod gate;
 mod histories;

@@ -220,7 +220,7 @@ fn under_way(events: u64) -> Story {
 #[test]
 fn too_many_repeats() {
     under_way(8).is_valid();
-    under_way(9).shows_only(Class::TooManyRepeats);
+    under_way(9).shows(Class::TooManyRepeats);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evhub_e2e::{
     check::{self, Class},
     history::{Answer, Entry, Fault, History, Outcome, Rec},
-    model::{Model, Order, Processor, Retry, Slack, Start},
+    model::{Model, Order, Processor, Retry, Start},
 };
 
 /// The Producer of every story.
@@ -46,7 +46,7 @@ pub fn model() -> Model {
                 ..Retry::default()
             },
         }],
-        slack: Slack::default(),
+        ..Model::default()
     }
 }
 

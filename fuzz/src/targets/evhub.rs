@@ -10,8 +10,8 @@ use prost::Message as _;
 
 use super::grpc::Services;
 
-/// EvHub's numbers for what may go wrong here.
-const CODES: [i64; 3] = [10000, 20001, 20005];
+/// EvHub's numbers for what may go wrong here: 20000 where the ledger is needed, which this log has no place for.
+const CODES: [i64; 4] = [10000, 20000, 20001, 20005];
 
 pub(crate) fn run(data: &[u8]) {
     thread_local! {

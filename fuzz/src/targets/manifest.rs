@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use evhub_compile::{Apps, Egress, Object, Services, Settings, World, compile};
+use evhub_compile::{Apps, Egress, Log, Object, Secrets, Services, Settings, World, compile};
 
 /// The tool is a program and no library, so its reader of manifests is taken as a file.
 #[path = "../../../cli/src/manifests/document.rs"]
@@ -26,6 +26,8 @@ pub(crate) fn run(data: &[u8]) {
         egress: Egress::Loopback,
         apps: Apps::Any,
         services: Services::Assumed,
+        secrets: Secrets::Assumed,
+        log: Log::Embedded,
     };
     let mut world = World { settings, objects: loaded.objects };
     let compiled = compile(&world);

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod api;
 pub(crate) mod canary;
 pub(crate) mod cel;
+pub(crate) mod cron;
 pub(crate) mod dispatch;
 pub(crate) mod evhub;
 pub(crate) mod grpc;

@@ -1,12 +1,17 @@
 //! A hub without sockets: requests go to its routers as a connection would hand them over.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use evhub_dataplane::{Hub, problem};
 use evhub_event::{Controls, Record, kafka};
-use evhub_routing::{EvhubName, Generation, Name, Producer, Snapshot};
+use evhub_journal::sink::Sink;
+use evhub_routing::{Brokers, EvhubName, Generation, Name, Producer, Snapshot};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::{
@@ -15,7 +20,8 @@ use tokio::{
 };
 use tower_service::Service as _;
 
-use crate::log::Log;
+/// The most that is remembered of one input.
+const MOST: usize = 10_000;
 
 /// Where events go that say nothing else.
 pub(super) const SINK: &str = "/namespaces/shop/producers/orders";
@@ -23,7 +29,8 @@ pub(super) const SINK: &str = "/namespaces/shop/producers/orders";
 /// A hub, and what runs its futures: one thread, so that an input always takes the same way.
 pub(super) struct Surface {
     pub(super) runtime: Runtime,
-    pub(super) hub: Hub<Log>,
+    pub(super) hub: Hub<Sink>,
+    log: Arc<Mutex<Vec<Record>>>,
 }
 
 /// An answer, whole.
@@ -36,15 +43,29 @@ impl Surface {
     pub(super) fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime without sockets");
         let (_, snapshots) = watch::channel(Arc::new(snapshot()));
-        Self { runtime, hub: Hub::new(Log::default(), snapshots) }
+        let log = Arc::<Mutex<Vec<Record>>>::default();
+        let taking = Arc::clone(&log);
+        let sink = Sink::new(move |record| {
+            let mut taken = taking.lock().unwrap_or_else(PoisonError::into_inner);
+            if taken.len() < MOST {
+                taken.push(record);
+            }
+            taken.len() as u64
+        });
+        Self { runtime, hub: Hub::new(sink, snapshots), log }
+    }
+
+    /// What the log took since this was asked last.
+    fn taken(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a request; what is not accepted must be refused in words of ours.
     pub(super) fn send(&self, router: &Router, request: Request<Body>) -> Answer {
         let (response, refusal) = self.runtime.block_on(async {
             let Ok(response) = router.clone().call(request).await;
-            let (response, refusal) = problem::finish(response, "id");
-            (read(response).await, refusal)
+            let (response, told) = problem::finish(response, || "id".to_owned());
+            (read(response).await, told.map(|(refusal, _)| refusal))
         });
         if let Some(refusal) = refusal {
             let document: serde_json::Value =
@@ -58,7 +79,7 @@ impl Surface {
                 refusal.detail
             );
             assert!(refusal.field.is_none_or(|field| field.len() <= 80), "a field is short");
-            assert!(self.hub.journal.taken().is_empty(), "what is refused is in no log");
+            assert!(self.taken().is_empty(), "what is refused is in no log");
         }
         assert_eq!(self.hub.door.in_flight(), 0, "what was charged is free again");
         response
@@ -66,7 +87,7 @@ impl Surface {
 
     /// Everything that was accepted reads back from the log.
     pub(super) fn accepted(&self) -> usize {
-        let taken = self.hub.journal.taken();
+        let taken = self.taken();
         for record in &taken {
             reads_back(record);
         }
@@ -104,6 +125,11 @@ fn snapshot() -> Snapshot {
         batch_events: 50,
         batch_bytes: 16 << 10,
         events_per_second: None,
+        max_delay: Duration::from_hours(9600),
+        due_topic: "evhub.shop.orders.due".to_owned(),
+        pending_timers: 1_000_000,
+        ledger: evhub_routing::Ledger::default(),
+        brokers: Brokers::default(),
         retention: None,
         retention_bytes: None,
     };

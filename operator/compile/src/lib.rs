@@ -8,11 +8,15 @@
 //! - [`world`]: what goes in
 //! - [`verdict`]: what authors are told
 //! - [`names`]: topics and groups
+//! - [`settle`]: what runs while some resources are refused
+//! - `annotations`: what annotations ask of the hub
 //! - `producer`, `processor`: what one object comes to
 
+mod annotations;
 pub mod names;
 mod processor;
 mod producer;
+pub mod settle;
 pub mod verdict;
 pub mod world;
 
@@ -25,8 +29,12 @@ use evhub_crds::{Kind, Reason, rules};
 use evhub_routing::{Name, Snapshot};
 
 pub use crate::{
+    processor::target::secrets,
     verdict::{Finding, Verdict},
-    world::{Apps, Egress, Kept, Mapping, Object, Origin, Resource, Services, Settings, World},
+    world::{
+        Apps, Asked, Egress, Grant, Kept, Log, Mapping, Object, Origin, Resource, Secret, Secrets, Service,
+        Services, Settings, World,
+    },
 };
 
 /// What a world comes to.
@@ -61,8 +69,8 @@ pub fn compile(world: &World) -> Compiled {
 
     let (producers, processors): (Vec<&Resource>, Vec<&Resource>) =
         first.into_iter().partition(|resource| resource.kind == Kind::Producer);
-    producer::compile(&world.settings, &producers, &processors, &mut compiled);
-    processor::compile(&world.settings, &processors, &mut compiled);
+    let grants = producer::compile(&world.settings, &producers, &processors, &mut compiled);
+    processor::compile(&world.settings, &processors, &grants, &mut compiled);
     compiled.verdicts.sort_by(|a, b| a.rank().cmp(&b.rank()));
     compiled
 }
@@ -75,9 +83,11 @@ impl Compiled {
         self.verdicts.iter().all(|verdict| verdict.accepted && verdict.is_resolved())
     }
 
-    fn admit_producer(&mut self, resource: &Resource, producer: evhub_routing::Producer, kept: Kept) {
+    /// Keeps what an accepted one may not change; it runs if everything that it names is there.
+    fn admit_producer(&mut self, resource: &Resource, producer: Option<evhub_routing::Producer>, kept: Kept) {
         self.kept.insert((Kind::Producer, resource.name.clone()), kept);
-        self.snapshot.producers.insert(resource.name.clone(), Arc::new(producer));
+        let running = producer.map(|producer| (resource.name.clone(), Arc::new(producer)));
+        self.snapshot.producers.extend(running);
     }
 }
 
@@ -99,5 +109,6 @@ fn common(resource: &Resource) -> Vec<Finding> {
         .map(|(field, _)| Finding::new(Reason::Invalid, Some(field), rules::NAME.into()))
         .collect();
     findings.extend(resource.unknown.iter().map(Finding::from));
+    findings.extend(resource.asked.findings());
     findings
 }

@@ -7,6 +7,11 @@ pub fn events(prefix: &str, producer: &Name) -> String {
     format!("{prefix}.{}.{}", producer.namespace, producer.name)
 }
 
+/// The topic that holds a Producer's events once they have come due, wherever the others are.
+pub fn due(prefix: &str, producer: &Name) -> String {
+    format!("{}.due", events(prefix, producer))
+}
+
 /// One of a Processor's own topics: `state`, `dead` or `inbox`.
 pub fn own(prefix: &str, processor: &Name, what: &str) -> String {
     format!("{prefix}.{}.{}.{what}", processor.namespace, processor.name)
@@ -28,6 +33,7 @@ mod tests {
     fn names_follow_the_installation() {
         let name = Name::new("shop", "billing");
         assert_eq!(events("evhub", &name), "evhub.shop.billing");
+        assert_eq!(due("evhub", &name), "evhub.shop.billing.due");
         assert_eq!(own("test", &name, "dead"), "test.shop.billing.dead");
         assert_eq!(
             group("evhub", &name, "0198c0de-0000-7000-8000-0123456789ab"),

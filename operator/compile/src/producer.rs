@@ -1,15 +1,33 @@
 //! What a Producer comes to: a topic and a name for EvHub's clients, unless something is wrong with it.
 
-use std::collections::BTreeMap;
+mod ledger;
 
-use evhub_crds::{self as crds, Kind, ProcessorSpec, ProducerSpec, Reason, delivery::Order, rules, schema};
-use evhub_routing::{EvhubName, Name, Producer};
+use std::collections::{BTreeMap, BTreeSet};
+
+use evhub_crds::{
+    self as crds, Kind, ProcessorSpec, ProducerSpec, Reason, delivery::Order, processor::ProducerRef,
+    producer::DeletionPolicy, rules, schema,
+};
+use evhub_routing::{Brokers, EvhubName, Ledger, Name, Producer};
+use serde_json::Value;
 
 use crate::{
-    Compiled, common, names,
-    verdict::{Finding, Verdict, acceptable},
-    world::{ALLOW_ORDER_BREAK, Apps, Kept, Resource, Settings},
+    Compiled,
+    annotations::ALLOW_ORDER_BREAK,
+    common, names,
+    verdict::{Finding, Verdict, acceptable, is_resolved},
+    world::{Apps, Kept, Log, Resource, Settings},
 };
+
+/// Which other namespaces' Processors may read each Producer that says so; `*` is any.
+pub(crate) type Grants = BTreeMap<Name, BTreeSet<String>>;
+
+/// What can be had once in a hub, and who has it.
+#[derive(Default)]
+struct Taken<'a> {
+    names: BTreeMap<EvhubName, &'a Name>,
+    topics: BTreeMap<String, &'a Name>,
+}
 
 /// Decides on each Producer. Processors matter to one that grows.
 pub(crate) fn compile(
@@ -17,8 +35,9 @@ pub(crate) fn compile(
     producers: &[&Resource],
     processors: &[&Resource],
     compiled: &mut Compiled,
-) {
-    let mut names: BTreeMap<EvhubName, &Name> = BTreeMap::new();
+) -> Grants {
+    let mut owners = Taken::default();
+    let mut grants = Grants::new();
     // The oldest first, so that a name that EvHub's clients use stays with whom it was.
     let mut producers = producers.to_vec();
     producers.sort_by_key(|resource| (resource.created, &resource.name));
@@ -31,18 +50,104 @@ pub(crate) fn compile(
                 findings.extend(resized(resource, &spec, processors));
                 let evhub = evhub_name(resource, &spec);
                 findings.extend(renamed(resource, &evhub));
-                findings.extend(foreign(settings.apps, resource, &evhub));
-                findings.extend(names.get(&evhub).map(|owner| taken(&evhub, owner)));
+                findings.extend(foreign(&settings.apps, resource, &evhub));
+                findings.extend(owners.names.get(&evhub).map(|owner| taken(&evhub, owner)));
+                let topic = topic(settings, resource, &spec);
+                findings.extend(moved(resource, &topic));
+                findings.extend(denied(settings, resource, &spec));
+                findings.extend(owners.topics.get(&topic).map(|owner| occupied(&topic, owner)));
+                findings.extend(unheard(settings, resource));
+                let ledger = ledger::ledger(settings, resource, &spec).unwrap_or_else(|wrong| {
+                    findings.extend(wrong);
+                    Ledger::default()
+                });
                 if acceptable(&findings) {
-                    names.insert(evhub.clone(), &resource.name);
-                    let partitions = Some(spec.topic.partitions);
-                    let kept = Kept { partitions, evhub: Some(evhub.clone()), ..Kept::default() };
-                    compiled.admit_producer(resource, routing(settings, resource, &spec, evhub), kept);
+                    owners.names.insert(evhub.clone(), &resource.name);
+                    owners.topics.insert(topic.clone(), &resource.name);
+                    let kept = Kept {
+                        partitions: Some(spec.topic.partitions),
+                        evhub: Some(evhub.clone()),
+                        topic: Some(topic.clone()),
+                        ..Kept::default()
+                    };
+                    if let Some(others) = granted(&spec) {
+                        grants.insert(resource.name.clone(), others);
+                    }
+                    let topics = (topic, names::due(&settings.prefix, &resource.name));
+                    let producer = routing(resource, &spec, evhub, topics, ledger);
+                    compiled.admit_producer(resource, is_resolved(&findings).then_some(producer), kept);
                 }
             }
         }
         compiled.verdicts.push(Verdict::new(resource, findings));
     }
+    grants
+}
+
+/// Who else may read it.
+fn granted(spec: &ProducerSpec) -> Option<BTreeSet<String>> {
+    let others = spec.access.as_ref()?.processors.as_ref()?;
+    Some(others.namespaces.iter().cloned().collect())
+}
+
+/// The topic that is its.
+fn topic(settings: &Settings, resource: &Resource, spec: &ProducerSpec) -> String {
+    spec.topic.name.clone().unwrap_or_else(|| names::events(&settings.prefix, &resource.name))
+}
+
+const TOPIC: Option<&str> = Some("spec.topic.name");
+
+/// What is wrong with another topic than before.
+fn moved(resource: &Resource, now: &str) -> Option<Finding> {
+    let before = resource.kept.topic.as_deref().filter(|before| *before != now)?;
+    let message = format!("{} (was {before}, got {now})", rules::TOPIC_IMMUTABLE);
+    Some(Finding::new(Reason::FieldImmutable, TOPIC, message))
+}
+
+/// What is wrong with a topic that the administrator keeps to himself.
+fn denied(settings: &Settings, resource: &Resource, spec: &ProducerSpec) -> Option<Finding> {
+    let (name, namespace) = (spec.topic.name.as_ref()?, &resource.name.namespace);
+    let message = if name.strip_prefix(&settings.prefix).is_some_and(|rest| rest.starts_with('.')) {
+        format!("topics that begin with {}. are the hub's own (got {name})", settings.prefix)
+    } else {
+        match &settings.log {
+            Log::Kafka(grants) if !grants.iter().any(|grant| grant.permits(namespace, name)) => format!(
+                "the administrator does not let namespace {namespace} bring topic {name}; \
+                 --allow-topics {namespace}={name} would"
+            ),
+            Log::Kafka(_) | Log::Embedded => return None,
+        }
+    };
+    Some(Finding::new(Reason::TopicDenied, TOPIC, message))
+}
+
+fn occupied(topic: &str, owner: &Name) -> Finding {
+    let message = format!("topic {topic} is that of Producer {owner}, which is older: use another");
+    Finding::new(Reason::TopicTaken, TOPIC, message)
+}
+
+/// What is written for brokers where there are none: so that a cluster's manifests run unchanged, and nobody believes that
+/// there are three copies.
+fn unheard(settings: &Settings, resource: &Resource) -> Vec<Finding> {
+    const ONE: &str = "there are no brokers here: the embedded log has one copy, and this is not obeyed";
+    let told = [
+        ("replicas", ONE),
+        ("minInSyncReplicas", ONE),
+        (
+            "config",
+            "there are no brokers here: the embedded log has none of Kafka's settings, and this is not obeyed",
+        ),
+    ];
+    let is_said = |value: &&Value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
+    let said = |field: &str| resource.spec.as_ref()?.get("topic")?.get(field).filter(is_said);
+    let deletes = said("deletionPolicy").is_some_and(|policy| policy == "Delete");
+    let kept =
+        ("deletionPolicy", "the embedded log keeps the topic until its events are as old as retention says");
+    let told = told.into_iter().filter(|(field, _)| said(field).is_some()).chain(deletes.then_some(kept));
+    let finding = |(field, message): (&str, &str)| {
+        Finding::new(Reason::NotObeyed, Some(&format!("spec.topic.{field}")), message.to_owned())
+    };
+    if settings.log == Log::Embedded { told.map(finding).collect() } else { Vec::new() }
 }
 
 /// How EvHub's clients call it.
@@ -62,13 +167,15 @@ fn renamed(resource: &Resource, now: &EvhubName) -> Option<Finding> {
 }
 
 /// What is wrong with an application that is not its namespace.
-fn foreign(apps: Apps, resource: &Resource, now: &EvhubName) -> Option<Finding> {
-    let own = &resource.name.namespace;
-    let denied = apps == Apps::Own && now.app_id != *own;
-    denied.then(|| {
+fn foreign(apps: &Apps, resource: &Resource, now: &EvhubName) -> Option<Finding> {
+    let (own, got) = (&resource.name.namespace, &now.app_id);
+    let granted = match apps {
+        Apps::Any => true,
+        Apps::Granted(grants) => got == own || grants.iter().any(|grant| grant.permits(own, got)),
+    };
+    (!granted).then(|| {
         let message = format!(
-            "the administrator allows no application but the namespace itself (got {}, allowed {own})",
-            now.app_id
+            "the administrator does not let namespace {own} have application {got}; leave appId out, or have              --allow-app-id {own}={got} given"
         );
         Finding::new(Reason::EvhubAppDenied, Some("spec.evhub.appId"), message)
     })
@@ -84,12 +191,18 @@ fn shown(EvhubName { app_id, topic_id }: &EvhubName) -> String {
     format!("appId {app_id} topicId {topic_id}")
 }
 
-fn routing(settings: &Settings, resource: &Resource, spec: &ProducerSpec, evhub: EvhubName) -> Producer {
+fn routing(
+    resource: &Resource,
+    spec: &ProducerSpec,
+    evhub: EvhubName,
+    (topic, due_topic): (String, String),
+    ledger: Ledger,
+) -> Producer {
     Producer {
         name: resource.name.clone(),
         uid: resource.uid.clone(),
         evhub,
-        topic: names::events(&settings.prefix, &resource.name),
+        topic,
         partitions: spec.topic.partitions,
         retention: Some(spec.topic.retention.get()),
         retention_bytes: spec.topic.retention_bytes.map(evhub_crds::Quantity::bytes),
@@ -97,6 +210,17 @@ fn routing(settings: &Settings, resource: &Resource, spec: &ProducerSpec, evhub:
         batch_events: spec.limits.batch_events as usize,
         batch_bytes: spec.limits.batch_bytes.bytes() as usize,
         events_per_second: spec.limits.events_per_second,
+        max_delay: spec.limits.max_delay.get(),
+        ledger,
+        due_topic,
+        pending_timers: spec.limits.pending_timers.into(),
+        brokers: Brokers {
+            replicas: spec.topic.replicas,
+            min_in_sync_replicas: spec.topic.min_in_sync_replicas,
+            config: spec.topic.config.clone(),
+            adopt: spec.topic.adopt,
+            delete: spec.topic.deletion_policy == DeletionPolicy::Delete,
+        },
     }
 }
 
@@ -108,7 +232,7 @@ fn resized(resource: &Resource, spec: &ProducerSpec, processors: &[&Resource]) -
         let message = format!("{} (its topic has {before}, got {now})", rules::PARTITIONS_SHRINK);
         return Some(Finding::new(Reason::FieldImmutable, field, message));
     }
-    if now == before || resource.allow_order_break {
+    if now == before || resource.asked.order_break {
         return None;
     }
     let keeper = processors.iter().find(|processor| keeps_order(processor, &resource.name))?;
@@ -120,9 +244,18 @@ fn resized(resource: &Resource, spec: &ProducerSpec, processors: &[&Resource]) -
     Some(Finding::new(Reason::OrderBreak, field, message))
 }
 
+/// Whether this Processor, of whichever namespace, reads the Producer in an order. One that may not read it now may have
+/// parked events of it.
 fn keeps_order(processor: &Resource, producer: &Name) -> bool {
-    processor.name.namespace == producer.namespace
-        && schema::decode::<ProcessorSpec>(Kind::Processor, processor.spec.as_ref()).is_ok_and(|spec| {
-            spec.delivery.order != Order::None && spec.producers.iter().any(|p| p.name == producer.name)
-        })
+    let reads = |spec: &ProcessorSpec| {
+        spec.producers.iter().any(|reference| referred(&processor.name.namespace, reference) == *producer)
+    };
+    schema::decode::<ProcessorSpec>(Kind::Processor, processor.spec.as_ref())
+        .is_ok_and(|spec| spec.delivery.order != Order::None && reads(&spec))
+}
+
+/// The Producer that is meant by a Processor of this namespace.
+pub(crate) fn referred(namespace: &str, reference: &ProducerRef) -> Name {
+    let namespace = Some(reference.namespace.as_str()).filter(|own| !own.is_empty()).unwrap_or(namespace);
+    Name::new(namespace, reference.name.as_str())
 }

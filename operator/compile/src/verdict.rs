@@ -27,18 +27,18 @@ pub struct Verdict {
     pub file: Option<String>,
     /// Whether its spec is obeyed, as soon as everything it names exists.
     pub accepted: bool,
-    /// All that stands in its way.
+    /// All that stands in its way, and what of it is not obeyed.
     pub findings: Vec<Finding>,
     /// Where it was found.
     #[serde(skip)]
     pub origin: Option<Origin>,
 }
 
-/// One thing that stands in an object's way.
+/// One thing that stands in an object's way, or of which its author should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// The condition that it denies.
+    /// The condition that it denies, or would.
     pub condition: ConditionType,
     /// Why, in one word.
     pub reason: Reason,
@@ -57,7 +57,12 @@ const MAX_FINDINGS: usize = 32;
 impl Verdict {
     /// Whether everything that it names exists and fits.
     pub fn is_resolved(&self) -> bool {
-        self.findings.iter().all(|finding| finding.condition != ConditionType::ResolvedRefs)
+        is_resolved(&self.findings)
+    }
+
+    /// The first thing that stands in its way, if anything does.
+    pub fn obstacle(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.stands_in_the_way())
     }
 
     pub(crate) fn new(resource: &Resource, findings: Vec<Finding>) -> Self {
@@ -91,7 +96,12 @@ impl Verdict {
 
 /// Whether none of these denies acceptance.
 pub(crate) fn acceptable(findings: &[Finding]) -> bool {
-    findings.iter().all(|finding| finding.condition != ConditionType::Accepted)
+    findings.iter().all(|finding| finding.reason.denies() != Some(ConditionType::Accepted))
+}
+
+/// Whether none of these denies that everything that is named is there.
+pub(crate) fn is_resolved(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.condition != ConditionType::ResolvedRefs)
 }
 
 fn bounded(mut findings: Vec<Finding>) -> Vec<Finding> {
@@ -106,6 +116,11 @@ fn bounded(mut findings: Vec<Finding>) -> Vec<Finding> {
 // === impl Finding ===
 
 impl Finding {
+    /// Whether it keeps the object from running as it is written. The others only say what is not obeyed of it.
+    pub fn stands_in_the_way(&self) -> bool {
+        self.reason.denies().is_some()
+    }
+
     pub(crate) fn new(reason: Reason, field: Option<&str>, message: String) -> Self {
         let condition = reason.denies().unwrap_or(ConditionType::Accepted);
         Self { condition, reason, field: field.map(Into::into), message }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use evhub_compile::{
-    Apps, Compiled, Egress, Kept, Object, Origin, Resource, Services, Settings, Verdict, World, compile,
+    Apps, Asked, Compiled, Egress, Kept, Log, Object, Origin, Resource, Secret, Secrets, Services, Settings,
+    Verdict, World, compile,
 };
 use evhub_crds::{Kind, Reason, schema};
 use evhub_routing::{Name, Snapshot};
@@ -29,6 +30,10 @@ struct Case {
     own_apps_only: bool,
     #[serde(default)]
     services: Vec<String>,
+    /// What Secrets say, by `NAMESPACE/NAME`: a value for each key, or nothing for a key that has gone.
+    secrets: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
+    /// Which topics may be brought, where there is Kafka.
+    kafka: Option<Vec<String>>,
     objects: Vec<Given>,
 }
 
@@ -46,8 +51,6 @@ struct Given {
     created: i64,
     #[serde(default)]
     kept: Kept,
-    #[serde(default)]
-    allow_order_break: bool,
 }
 
 #[derive(Serialize)]
@@ -115,11 +118,31 @@ fn cases() -> BTreeMap<String, Case> {
 }
 
 fn world(case: &Case) -> World {
-    let egress = if case.egress_denied { Egress::Denied } else { Egress::Loopback };
-    let apps = if case.own_apps_only { Apps::Own } else { Apps::Any };
+    let egress = if case.egress_denied { Egress::Only(Vec::new()) } else { Egress::Loopback };
+    let apps = if case.own_apps_only { Apps::Granted(Vec::new()) } else { Apps::Any };
     let services = Services::Mapped(case.services.iter().map(|text| text.parse().unwrap()).collect());
     let objects = case.objects.iter().enumerate().map(|(index, given)| object(index, given)).collect();
-    World { settings: Settings { prefix: "evhub".into(), egress, apps, services }, objects }
+    let log = match &case.kafka {
+        None => Log::Embedded,
+        Some(grants) => Log::Kafka(grants.iter().map(|text| text.parse().unwrap()).collect()),
+    };
+    let secrets = case.secrets.as_ref().map_or(Secrets::None, known);
+    World { settings: Settings { prefix: "evhub".into(), egress, apps, services, secrets, log }, objects }
+}
+
+fn known(given: &BTreeMap<String, BTreeMap<String, Option<String>>>) -> Secrets {
+    let all = given.iter().map(|(name, keys)| {
+        let (namespace, name) = name.split_once('/').unwrap();
+        let mut secret = Secret::default();
+        for (key, value) in keys {
+            match value {
+                Some(value) => drop(secret.values.insert(key.clone(), value.parse().unwrap())),
+                None => drop(secret.problems.insert(Some(key.clone()), format!("key {key} is empty"))),
+            }
+        }
+        (Name::new(namespace, name), secret)
+    });
+    Secrets::Known(std::sync::Arc::new(all.collect()))
 }
 
 fn object(index: usize, given: &Given) -> Object {
@@ -139,7 +162,7 @@ fn object(index: usize, given: &Given) -> Object {
         generation: 1,
         kept: given.kept.clone(),
         origin: Some(origin),
-        allow_order_break: given.allow_order_break,
+        asked: Asked::of(kind, manifest),
         unknown: schema::unknown_fields(kind, manifest),
         spec: manifest.get("spec").cloned(),
     }))

@@ -1,6 +1,8 @@
 //! Properties of `compile`: it has an answer to every world, whatever the order in which its objects are found.
 
-use evhub_compile::{Apps, Egress, Kept, Object, Origin, Resource, Services, Settings, World, compile};
+use evhub_compile::{
+    Apps, Asked, Egress, Kept, Log, Object, Origin, Resource, Secrets, Services, Settings, World, compile,
+};
 use evhub_crds::{Kind, StartFrom, schema};
 use evhub_routing::Name;
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -57,6 +59,8 @@ fn world(objects: Vec<Object>) -> World {
             egress: Egress::Loopback,
             apps: Apps::Any,
             services: Services::Assumed,
+            secrets: Secrets::Assumed,
+            log: Log::Embedded,
         },
         objects,
     }
@@ -65,19 +69,13 @@ fn world(objects: Vec<Object>) -> World {
 fn object() -> impl Strategy<Value = Object> {
     let resource =
         (select(&["a", "b", "B"][..]), 0..3i64, kept(), spec(), any::<bool>(), 0..3u64, any::<bool>())
-            .prop_map(|(name, created, kept, (kind, spec), allow_order_break, line, file)| {
+            .prop_map(|(name, created, kept, (kind, spec), order_break, line, file)| {
+                let asked = Asked { order_break, ..Asked::default() };
                 let origin = file.then(|| Origin { file: "f".into(), line });
                 let unknown = schema::unknown_fields(kind, &json!({ "spec": spec }));
                 let spec = Some(spec);
                 let base = resource(kind, name, created);
-                Object::Resource(Box::new(Resource {
-                    kept,
-                    origin,
-                    allow_order_break,
-                    unknown,
-                    spec,
-                    ..base
-                }))
+                Object::Resource(Box::new(Resource { kept, origin, asked, unknown, spec, ..base }))
             });
     let undecodable = (option::of(select(&Kind::ALL[..])), 0..3u64).prop_map(|(kind, line)| {
         Object::Undecodable { kind, origin: Origin { file: "f".into(), line }, problem: "no".into() }
@@ -94,7 +92,7 @@ fn resource(kind: Kind, name: &str, created: i64) -> Resource {
         generation: 1,
         kept: Kept::default(),
         origin: None,
-        allow_order_break: false,
+        asked: Asked::default(),
         unknown: Vec::new(),
         spec: None,
     }

@@ -19,7 +19,8 @@ const CARGO_DENY: &str = "0.20.2";
 const PACKAGES: &str = "dataplane/tests/peers/requirements.txt";
 
 /// Makes sure of a program of the system's: strace, by which the tests see that no acknowledgement leaves before its data is
-/// on the disk, and a C++ compiler, for libFuzzer.
+/// on the disk, valgrind, by which they count what each event costs, a C++ compiler, for libFuzzer, and PostgreSQL, in which
+/// the barrier of half messages is tried.
 pub(crate) fn package(package: &str, program: &str, argument: &str) -> Result<()> {
     if answers(program, argument) {
         return Ok(());

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 use evhub_bench::{
     child::{Child, role},
-    hub::{Hub, processor, producer},
+    hub::{Hub, processor_by, producer},
     machine::Guard,
     rounds::Rounds,
     wire::Wire,
@@ -36,7 +36,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         for turn in 0..figures.len() {
             let contender = (turn + round) % figures.len();
             let (figure, foreign) = match contender {
-                0 => bare(count)?,
+                0 => figure(count, &bare(count, CONCURRENCY.into(), 0)?),
                 1 => ours(count, None)?,
                 _ => ours(count, Some(settings))?,
             };
@@ -65,17 +65,20 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn bare(count: u64) -> Result<(Figure, f64)> {
-    let mut sink = role(&["sink", "0"])?;
+fn figure(count: u64, delivered: &Delivered) -> (Figure, f64) {
+    let (rate, micros) = (count as f64 / delivered.seen.seconds, delivered.used * 1e6 / count as f64);
+    (Figure { rate, micros }, delivered.foreign)
+}
+
+/// What a client that does nothing else needs to send as much to a sink that takes as long.
+pub(crate) fn bare(count: u64, concurrency: u64, sink_micros: u64) -> Result<Delivered> {
+    let mut sink = role(&["sink", &sink_micros.to_string()])?;
     let address = sink.line()?;
     let guard = Guard::start();
-    let used: f64 =
-        role(&["client", &address, &CONCURRENCY.to_string(), &count.to_string()])?.rest()?.trim().parse()?;
+    let words = ["client", &address, &concurrency.to_string(), &count.to_string()];
+    let used: f64 = role(&words)?.rest()?.trim().parse()?;
     let seen = all_of(&address, count)?;
-    Ok((
-        Figure { rate: count as f64 / seen.seconds, micros: used * 1e6 / count as f64 },
-        guard.foreign(used + sink.used()?),
-    ))
+    Ok(Delivered { seen, used, foreign: guard.foreign(used + sink.used()?) })
 }
 
 fn ours(count: u64, disk: Option<&Settings>) -> Result<(Figure, f64)> {
@@ -83,8 +86,7 @@ fn ours(count: u64, disk: Option<&Settings>) -> Result<(Figure, f64)> {
     let seen = &delivered.seen;
     ensure!(seen.disordered == 0, "{} events came after a later one of their key", seen.disordered);
     ensure!(seen.repeats == 0, "{} events came again", seen.repeats);
-    let micros = delivered.used * 1e6 / count as f64;
-    Ok((Figure { rate: count as f64 / seen.seconds, micros }, delivered.foreign))
+    Ok(figure(count, &delivered))
 }
 
 /// What delivering a backlog came to.
@@ -110,12 +112,26 @@ pub(crate) fn deliver(
 }
 
 /// Lets a Processor come to a hub that has so many events.
-pub(crate) fn deliver_from(hub: &Hub, count: u64, max_in_flight: u32, sink_micros: u64) -> Result<Delivered> {
-    let mut sink: Child = role(&["sink", &sink_micros.to_string()])?;
-    let address = sink.line()?;
+fn deliver_from(hub: &Hub, count: u64, max_in_flight: u32, sink_micros: u64) -> Result<Delivered> {
+    deliver_by(("CloudEvents", "sink"), hub, count, max_in_flight, sink_micros)
+}
+
+/// The same by another protocol, to the role that takes it.
+pub(crate) fn deliver_by(
+    (protocol, taker): (&str, &str),
+    hub: &Hub,
+    count: u64,
+    max_in_flight: u32,
+    sink_micros: u64,
+) -> Result<Delivered> {
+    let mut sink: Child = role(&[taker, &sink_micros.to_string()])?;
+    let line = sink.line()?;
+    // It may tell elsewhere what it has seen.
+    let (address, asked) = line.split_once(' ').unwrap_or((&line, &line));
     let (guard, before) = (Guard::start(), hub.child.used()?);
-    hub.apply("processor.yaml", &processor(&format!("http://{address}/events"), max_in_flight))?;
-    let seen = all_of(&address, count)?;
+    let url = format!("http://{address}/events");
+    hub.apply("processor.yaml", &processor_by(protocol, &url, max_in_flight))?;
+    let seen = all_of(asked, count)?;
     let used = hub.child.used()? - before;
     Ok(Delivered { seen, used, foreign: guard.foreign(used + sink.used()?) })
 }

@@ -1,8 +1,9 @@
 //! Publishing to disk, beside NATS `JetStream` with `sync_interval: always`, and beside the disk itself.
 //!
-//! Publishers have a connection each and wait for each acknowledgement before they send the next event. The disk's own rate
-//! is that of a file to which groups of as many blocks are appended, each group synced before the next. All three lie on
-//! the same file system and take turns.
+//! Publishers wait for each acknowledgement before they send the next event. Over HTTP and to NATS each has a connection;
+//! over gRPC they share up to four streams, as the threads of an application share a client. The disk's own rate is that of a
+//! file to which groups of as many blocks are appended, each group synced before the next. All four lie on the same file
+//! system and take turns.
 
 use std::{
     fs::File,
@@ -23,14 +24,20 @@ use evhub_bench::{
 use crate::{role::Load, settings::Settings};
 
 const PUBLISHERS: [u32; 3] = [1, 64, 1024];
+/// The most streams that publishers share over gRPC.
+const STREAMS: u32 = 4;
+/// The disk's place among the contenders, and NATS'.
+const DISK: usize = 0;
+const NATS: usize = 1;
 
+/// What each contender came to in one round: the disk, NATS, evhub over HTTP, evhub over gRPC.
+type Figures = [Figure; 4];
+
+/// Events a second, and microseconds of processor time an event took.
 #[derive(Clone, Copy, Debug, Default)]
-struct Figures {
-    disk: f64,
-    nats: f64,
-    ours: f64,
-    /// Microseconds of processor time an event took: NATS', ours.
-    micros: [f64; 2],
+struct Figure {
+    rate: f64,
+    micros: f64,
 }
 
 /// Measures and shows the table.
@@ -38,63 +45,71 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     settings.head("Durable publishing");
     println!("; nats-server {}; {}\n", peer::VERSION, machine::disk(&settings.disk));
     println!(
-        "| publishers | disk, events/s | NATS | evhub, HTTP | × NATS | × disk | CPU, µs an event: NATS, evhub |\n\
-         |---:|---:|---:|---:|---:|---:|---:|"
+        "| publishers | disk, events/s | NATS | evhub, HTTP | × NATS | × disk | evhub, gRPC | × NATS | × disk | CPU, µs an \
+         event: NATS, HTTP, gRPC |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for publishers in PUBLISHERS {
-        let measured = settings.measure(|round| {
-            let mut figures = Figures::default();
-            let mut worst = 0.0f64;
-            for turn in 0..3 {
-                match (turn + round) % 3 {
-                    0 => figures.disk = disk(settings, publishers)?,
-                    1 => {
-                        let nats = Nats::start(&settings.disk)?;
-                        let words = ["nats", &nats.address.to_string(), &publishers.to_string()];
-                        let (rate, micros, foreign) = publish(&nats.child, &words, settings)?;
-                        (figures.nats, figures.micros[0]) = (rate, micros);
-                        worst = worst.max(foreign);
-                    }
-                    _ => {
-                        let hub = Hub::start(&producer(12), Some(&settings.disk))?;
-                        let words = ["load", &hub.at.http.to_string(), &publishers.to_string()];
-                        let (rate, micros, foreign) = publish(&hub.child, &words, settings)?;
-                        (figures.ours, figures.micros[1]) = (rate, micros);
-                        worst = worst.max(foreign);
-                    }
-                }
-            }
-            Ok((figures, worst))
-        })?;
-        let column = |pick: fn(&Figures) -> f64| {
-            let mut rounds = Rounds::default();
-            measured.figures.iter().for_each(|figures| rounds.add(pick(figures)));
-            rounds
-        };
-        let (disk, nats, ours) = (column(|f| f.disk), column(|f| f.nats), column(|f| f.ours));
-        let (against, floor) = (ours.over(&nats).spread(), ours.over(&disk).spread());
-        let micros = (column(|f| f.micros[0]).spread().median, column(|f| f.micros[1]).spread().median);
-        println!(
-            "| {publishers} | {:.0} | {:.0} | {:.0} | {against} | {floor} | {:.1}, {:.1} |",
-            disk.spread().median,
-            nats.spread().median,
-            ours.spread().median,
-            micros.0,
-            micros.1
-        );
+        row(settings, publishers)?;
     }
     Ok(())
 }
 
-fn publish(server: &Child, words: &[&str; 3], settings: &Settings) -> Result<(f64, f64, f64)> {
+fn row(settings: &Settings, publishers: u32) -> Result<()> {
+    let measured = settings.measure(|round| {
+        let (mut figures, mut worst) = (Figures::default(), 0.0f64);
+        for turn in 0..figures.len() {
+            let contender = (turn + round) % figures.len();
+            let (figure, foreign) = contend(contender, settings, publishers)?;
+            figures[contender] = figure;
+            worst = worst.max(foreign);
+        }
+        Ok((figures, worst))
+    })?;
+    let column = |contender: usize, pick: fn(&Figure) -> f64| {
+        let mut rounds = Rounds::default();
+        measured.figures.iter().for_each(|figures| rounds.add(pick(&figures[contender])));
+        rounds
+    };
+    let rates = [0, 1, 2, 3].map(|contender| column(contender, |figure| figure.rate));
+    let micros = [1, 2, 3].map(|contender| column(contender, |figure| figure.micros).spread().median);
+    print!("| {publishers} | {:.0} | {:.0}", rates[DISK].spread().median, rates[NATS].spread().median);
+    for ours in &rates[2..] {
+        let (nats, disk) = (ours.over(&rates[NATS]).spread(), ours.over(&rates[DISK]).spread());
+        print!(" | {:.0} | {nats:.1} | {disk}", ours.spread().median);
+    }
+    println!(" | {:.1}, {:.1}, {:.1} |", micros[0], micros[1], micros[2]);
+    Ok(())
+}
+
+fn contend(contender: usize, settings: &Settings, publishers: u32) -> Result<(Figure, f64)> {
+    let (count, seconds) = (publishers.to_string(), settings.seconds.to_string());
+    match contender {
+        DISK => Ok((Figure { rate: disk(settings, publishers)?, micros: 0.0 }, 0.0)),
+        NATS => {
+            let nats = Nats::start(&settings.disk)?;
+            publish(&nats.child, &["nats", &nats.address.to_string(), &count, &seconds])
+        }
+        2 => {
+            let hub = Hub::start(&producer(12), Some(&settings.disk))?;
+            publish(&hub.child, &["load", &hub.at.http.to_string(), &count, &seconds])
+        }
+        _ => {
+            let hub = Hub::start(&producer(12), Some(&settings.disk))?;
+            let streams = publishers.min(STREAMS);
+            let (streams, window) = (streams.to_string(), (publishers / streams).to_string());
+            publish(&hub.child, &["stream", &hub.at.grpc.to_string(), &streams, "1", &window, &seconds])
+        }
+    }
+}
+
+fn publish(server: &Child, words: &[&str]) -> Result<(Figure, f64)> {
     let (guard, before) = (Guard::start(), server.used()?);
-    let seconds = settings.seconds.to_string();
-    let load: Load = serde_json::from_str(&role(&[words[0], words[1], words[2], &seconds])?.rest()?)?;
+    let load: Load = serde_json::from_str(&role(words)?.rest()?)?;
     let used = server.used()? - before;
     let rate = load.events as f64 / load.seconds;
     // Its time includes the warm-up, so it is held against all that was sent.
     let all = rate * (load.seconds + 0.5);
-    Ok((rate, used * 1e6 / all, guard.foreign(used + load.used)))
+    Ok((Figure { rate, micros: used * 1e6 / all }, guard.foreign(used + load.used)))
 }
 
 /// Appends and syncs groups of so many blocks.

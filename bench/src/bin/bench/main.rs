@@ -7,13 +7,16 @@
 //! - [`durable`]: durable publishing beside NATS `JetStream`
 //! - [`log`]: durable appends without anything around them
 //! - [`start`]: what a hub needs before its first event, and while it idles
+//! - [`operator`]: the operator on a real API server; [`follower`] is a dataplane that only acknowledges
 //! - [`role`]: what runs beside the hub, each in a process of its own
 
 mod dispatch;
 mod durable;
+mod follower;
 mod ingest;
 mod keys;
 mod log;
+mod operator;
 mod role;
 mod settings;
 mod start;
@@ -34,7 +37,7 @@ struct Measurement {
 }
 
 /// All of them; on two cores that nobody else uses they take about ten minutes.
-const MEASUREMENTS: [Measurement; 7] = [
+const MEASUREMENTS: [Measurement; 8] = [
     Measurement {
         name: "start",
         usual: Usual { rounds: 9, seconds: 3 },
@@ -76,6 +79,12 @@ const MEASUREMENTS: [Measurement; 7] = [
         usual: Usual { rounds: 2, seconds: 3 },
         about: "delivering to a slow target, by the number of keys",
         run: keys::run,
+    },
+    Measurement {
+        name: "operator",
+        usual: Usual { rounds: 200, seconds: 1 },
+        about: "the operator with up to 5,000 Processors, beside a stock reflector; a round is an edit",
+        run: operator::run,
     },
 ];
 

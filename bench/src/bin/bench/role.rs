@@ -2,6 +2,7 @@
 //! it ends. Does I/O.
 //!
 //! - [`server`]: a server that does nothing, and a sink that counts
+//! - [`receiver`]: the same of deliveries that come on a gRPC stream
 //! - [`load`]: publishers over HTTP
 //! - [`stream`]: publishers over gRPC
 //! - [`client`]: a client that does nothing else
@@ -10,6 +11,7 @@
 pub(crate) mod client;
 pub(crate) mod load;
 pub(crate) mod nats;
+pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod stream;
 
@@ -36,6 +38,7 @@ pub(crate) fn play(words: &[&str]) -> Result<()> {
     match *words {
         ["bare"] => many(server::bare()),
         ["sink", micros] => many(server::sink(micros.parse()?)),
+        ["receiver", micros] => many(receiver::serve(micros.parse()?)),
         ["load", address, connections, seconds] => {
             one(load::closed(address.parse()?, connections.parse()?, seconds.parse()?))
         }

@@ -176,3 +176,15 @@ proptest! {
         prop_assert!(wait <= longest_wait(&policy.retry));
     }
 }
+
+#[test]
+fn what_the_hub_fails_over_is_tried_three_times_and_then_buried_whatever_the_policy() {
+    let (broken, mut policy) = (Answer::Broken("index out of bounds".into()), policy(Growth::Fixed));
+    policy.retry.max_attempts = 10;
+    policy.on_exhausted = OnExhausted::Drop;
+    for attempt in 1..=2 {
+        assert!(!retried(&policy, at(attempt), &broken).1);
+    }
+    ends(&policy, at(3), &broken, &Outcome::Dead(Reason::PoisonProcessing));
+    assert_eq!((broken.is_trouble(), broken.was_asked()), (None, true), "it says nothing of the target");
+}

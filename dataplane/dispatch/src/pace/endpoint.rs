@@ -123,6 +123,8 @@ mod tests {
             protocol: Protocol::CloudEvents,
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
+            secret: false,
+            service: None,
             tls: None,
         }
     }

@@ -81,6 +81,11 @@ impl Limit {
         self.now
     }
 
+    /// Whether that is all that is allowed: the target bore whatever it got.
+    pub const fn is_at_most(&self) -> bool {
+        self.now == self.most
+    }
+
     /// How long answers usually take, once there were some.
     pub const fn usual(&self) -> Option<Duration> {
         self.usual

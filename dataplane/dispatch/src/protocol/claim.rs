@@ -17,6 +17,9 @@ pub struct Claim {
     pub floor: u64,
     /// Nothing below it in the `.state` topic is of interest.
     pub low: u64,
+    /// The `.state` topic's end as far as its owner knows: everything that a commit relies on lies below. Whoever is told of an
+    /// earlier end asks a log that is behind.
+    pub high: u64,
     /// `.state` offsets, ascending, that are finished, replaced or discarded and whose tombstone is not yet acknowledged.
     pub dead: Vec<u64>,
 }
@@ -35,7 +38,7 @@ pub struct Metadata {
 #[error("the committed metadata is not a claim of this version")]
 pub struct Unreadable;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Metadata {
     /// The longest form, in characters.
@@ -44,12 +47,12 @@ impl Metadata {
     /// The committed form, for a commit at `offset`; ascending runs and dead offsets compress to their differences.
     pub fn encode(&self, offset: u64) -> String {
         let mut bytes = vec![VERSION];
-        let claim = &self.claim;
-        for value in [claim.epoch, claim.nonce, claim.floor, claim.low, claim.dead.len() as u64] {
+        let Claim { epoch, nonce, floor, low, high, ref dead } = self.claim;
+        for value in [epoch, nonce, floor, low, high, dead.len() as u64] {
             put(&mut bytes, value);
         }
         let mut at = 0;
-        for dead in &claim.dead {
+        for dead in dead {
             put(&mut bytes, dead - at);
             at = *dead;
         }
@@ -73,6 +76,7 @@ impl Metadata {
             nonce: take(&mut rest)?,
             floor: take(&mut rest)?,
             low: take(&mut rest)?,
+            high: take(&mut rest)?,
             dead: Vec::new(),
         };
         let mut at = 0u64;
@@ -133,12 +137,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_committed_reads_back(
-            (epoch, nonce, floor, low) in any::<(u64, u64, u64, u64)>(),
+            (epoch, nonce, floor, low, high) in any::<(u64, u64, u64, u64, u64)>(),
             dead in ascending(40),
             (offset, bounds) in (0u64..1 << 40, ascending(40)),
         ) {
             let completed = bounds.chunks_exact(2).map(|run| (offset + run[0], offset + run[1])).collect();
-            let metadata = Metadata { claim: Claim { epoch, nonce, floor, low, dead }, completed };
+            let metadata = Metadata { claim: Claim { epoch, nonce, floor, low, high, dead }, completed };
             prop_assert_eq!(Metadata::decode(&metadata.encode(offset), offset), Ok(metadata));
         }
 
@@ -153,14 +157,15 @@ mod tests {
         // 512 unresolved records, each 300 offsets from the next, and 300 dead ones in between fit the metadata.
         let completed = (0..512u64).map(|i| (i * 300 + 1, i * 300 + 300)).collect();
         let dead = (0..300).map(|i| 1_000_000_000 + i * 2).collect();
-        let claim = Claim { epoch: 9_000, nonce: u64::MAX, floor: 1_000_000_000, low: 999_999_999, dead };
+        let (floor, low, high) = (1_000_000_000, 999_999_999, 1_000_000_700);
+        let claim = Claim { epoch: 9_000, nonce: u64::MAX, floor, low, high, dead };
         let text = Metadata { claim, completed }.encode(0);
         assert!(text.len() <= Metadata::MAX, "{} characters", text.len());
     }
 
     #[test]
     fn other_versions_and_torn_text_are_told() {
-        for text in ["", "A", "AgAAAAAA", "AQ", "not base64!"] {
+        for text in ["", "A", "AQAAAAAA", "Ag", "not base64!"] {
             assert_eq!(Metadata::decode(text, 0), Err(Unreadable), "{text:?}");
         }
     }

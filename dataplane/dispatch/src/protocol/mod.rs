@@ -35,7 +35,7 @@ pub mod tracker;
 pub use claim::{Claim, Metadata};
 pub use load::{Loaded, StateKey};
 pub use partition::{Doubt, Effect, Next, Offsets, Partition, Rules, Start, Verdict, after};
-pub use takeover::{Claiming, Committed, Loading};
+pub use takeover::{Claiming, Committed, Loading, Short};
 pub use tracker::Tracker;
 
 /// Where an event lies: which of the Processor's topics, and the offset in this partition of it. Packed, because there is one
@@ -78,6 +78,8 @@ pub enum Deviation {
     TombstoneBeforeCommit,
     /// Commits carry no dead list.
     NoDeadList,
+    /// The `.state` topic's end is whatever one is told.
+    HighIgnored,
     /// A zombie's records are believed.
     FloorIgnored,
     /// Everything behind the floor is taken for a zombie's.

@@ -214,8 +214,8 @@ impl<L: Copy + Ord> Partition<L> {
         self.listing.overflow(|dead| fits(&claim, dead, &bare))
     }
 
-    /// Makes the next commit one that is wanted.
-    pub(super) fn touch(&mut self) {
+    /// Makes the next commit one that is wanted, though nothing has changed.
+    pub fn touch(&mut self) {
         self.dirty = true;
     }
 

@@ -7,9 +7,12 @@
 //! The second stretch is for a tombstone that was written twice. Once the later one is there, compaction may remove
 //! the earlier one from under the reader, who has already read the record that both of them remove; the later one lies
 //! behind the first end, but always before the second.
+//!
+//! Whoever is asked for the end may have led the topic's partition until a moment ago and not know what was written since.
+//! Therefore every commit says how far the topic had come for its owner: an end before that is none to claim by.
 
 use super::{
-    Claim, Metadata, Place, Rules, Tracker,
+    Claim, Deviation, Metadata, Place, Rules, Tracker,
     listing::Listing,
     load::{self, Loaded, Loader, StateKey},
     partition::{Effect, Offsets, Partition},
@@ -22,6 +25,17 @@ pub struct Committed {
     pub offset: u64,
     /// The metadata, when there was some and it could be read.
     pub metadata: Option<Metadata>,
+}
+
+/// An end of the `.state` topic before what is known to have been written: to claim by it would be to drop the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "what is parked ends at {end} in its topic, and {high} was there before; if that topic was deleted on purpose, delete the \
+     group's offsets as well"
+)]
+pub struct Short {
+    end: u64,
+    high: u64,
 }
 
 /// A partition whose `.state` topic is being read.
@@ -45,13 +59,17 @@ pub struct Claiming<L> {
 impl<L: Copy + Ord> Loading<L> {
     /// Begins from what is committed for each source, in the order of their indexes, and the `.state` topic's end as
     /// taken afterwards.
-    pub fn new(rules: Rules, nonce: u64, committed: &[Committed], end: u64) -> Self {
+    pub fn new(rules: Rules, nonce: u64, committed: &[Committed], end: u64) -> Result<Self, Short> {
         let claims = committed.iter().filter_map(|source| source.metadata.as_ref()).map(|m| &m.claim);
+        let high = claims.clone().map(|claim| claim.high).max().unwrap_or(0);
+        if end < high && !rules.planted.is(Deviation::HighIgnored) {
+            return Err(Short { end, high });
+        }
         let claim = claims.max_by_key(|claim| (claim.epoch, claim.nonce)).cloned();
         let completed =
             |source: &Committed| source.metadata.as_ref().map_or(Vec::new(), |m| m.completed.clone());
         let sources = committed.iter().map(|source| Tracker::new(source.offset, completed(source))).collect();
-        Self { rules, nonce, claim, sources, end, loader: Loader::default() }
+        Ok(Self { rules, nonce, claim, sources, end, loader: Loader::default() })
     }
 
     /// Which part of the `.state` topic to read first: from here, up to but not including there. When that is done,
@@ -97,8 +115,9 @@ impl<L: Copy + Ord> Loading<L> {
     pub fn finish(self) -> Claiming<L> {
         let highest = self.loader.highest_epoch().max(self.claim.as_ref().map_or(0, |claim| claim.epoch));
         let found = self.loader.finish(self.claim.as_ref(), self.rules.planted);
+        let end = self.end;
         let claim =
-            Claim { epoch: highest + 1, nonce: self.nonce, floor: self.end, low: self.end, dead: vec![] };
+            Claim { epoch: highest + 1, nonce: self.nonce, floor: end, low: end, high: end, dead: vec![] };
         let mut listing = Listing::default();
         for (at, key) in found.dropped {
             listing.finish(at, key, self.rules.planted);
@@ -123,8 +142,9 @@ impl<L: Copy + Ord> Claiming<L> {
         &self.sweep
     }
 
-    /// A tombstone of the sweep is durable.
-    pub fn swept(&mut self, at: u64) {
+    /// The tombstone of this record of the sweep is durable, at that offset.
+    pub fn swept(&mut self, at: u64, tombstone: u64) {
+        self.partition.written(tombstone);
         self.sweep.retain(|entry| entry.0 != at);
     }
 
@@ -152,7 +172,6 @@ impl<L: Copy + Ord> Claiming<L> {
     /// Work without an acknowledged claim, where that mistake is planted.
     #[cfg(test)]
     pub(super) fn presumed(mut self, effects: &mut Vec<Effect>) -> Option<Partition<L>> {
-        use super::Deviation;
         let planted = self.partition.planted();
         if planted.is(Deviation::ClaimMerged) || planted.is(Deviation::UnansweredClaim) {
             self.partition.commit_rejected();

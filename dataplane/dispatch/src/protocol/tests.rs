@@ -57,7 +57,8 @@ fn claimed(state: &mut Vec<Written>, committed: &mut [(u64, Metadata)]) -> (Part
         .iter()
         .map(|(offset, metadata)| Committed { offset: *offset, metadata: Some(metadata.clone()) })
         .collect();
-    let mut loading = Loading::new(RULES, state.len() as u64 + 1, &known, state.len() as u64);
+    let end = state.len() as u64;
+    let mut loading = Loading::new(RULES, end + 1, &known, end).expect("the end is the latest");
     let (from, to) = loading.range();
     for at in from..to {
         let Written { key, body } = state[at as usize].clone();
@@ -73,7 +74,7 @@ fn claimed(state: &mut Vec<Written>, committed: &mut [(u64, Metadata)]) -> (Part
     let mut claiming = loading.finish();
     for (at, key) in claiming.sweep().to_vec() {
         state.push(Written { key, body: None });
-        claiming.swept(at);
+        claiming.swept(at, state.len() as u64 - 1);
     }
     let claim = claiming.claim().expect("the sweep is done");
     committed.clone_from_slice(&claim);
@@ -249,7 +250,7 @@ impl World {
 
     fn clear(&mut self, pick: usize) {
         if let Some(at) = self.write_clear(pick) {
-            self.partition.cleared(at);
+            self.partition.cleared(at, self.state.len() as u64 - 1);
         }
     }
 
@@ -433,9 +434,10 @@ fn key(seq: u64) -> StateKey {
 }
 
 fn loading(count: u64) -> Loading<u8> {
-    let claim = super::Claim { epoch: 1, nonce: 1, floor: 0, low: 0, dead: vec![] };
+    let claim = super::Claim { epoch: 1, nonce: 1, floor: 0, low: 0, high: 0, dead: vec![] };
     let metadata = Some(Metadata { claim, completed: vec![] });
     Loading::new(WIDE, 2, &[Committed { offset: 1_000_000, metadata }], count * 200)
+        .expect("nothing was there before")
 }
 
 fn fits(offsets: &Offsets) -> bool {
@@ -453,7 +455,7 @@ fn discards_that_do_not_fit_the_claim_are_swept_before_it() {
     assert!(sweep.len() > 3_000, "{} are swept", sweep.len());
     for (at, _) in &sweep {
         assert!(claiming.claim().is_none(), "not before the last tombstone");
-        claiming.swept(*at);
+        claiming.swept(*at, 1_000_000);
     }
     let claim = claiming.claim().expect("the sweep is done");
     assert!(fits(&claim));
@@ -504,7 +506,7 @@ fn finished_records_are_listed_as_far_as_they_fit_and_the_rest_later() {
         for effect in effects.drain(..) {
             let Effect::Clear(at, _) = effect else { panic!("{effect:?}") };
             assert!(cleared.insert(at), "one tombstone each");
-            partition.cleared(at);
+            partition.cleared(at, 2_000_000);
         }
     }
     assert_eq!((cleared.len(), partition.parked_count()), (4_000, 0));
@@ -538,7 +540,7 @@ fn a_commit_that_does_not_fit_waits_for_tombstones() {
             commits += 1;
             partition.committed(&mut clears);
         }
-        partition.cleared(at);
+        partition.cleared(at, 2_000_000);
     }
     assert!(commits > 0, "it goes on when there is room");
 }

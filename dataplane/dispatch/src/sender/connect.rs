@@ -8,23 +8,28 @@ use std::{
 use evhub_routing::{CaBundle, Protocol, Target};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
+    client::legacy::{self, connect},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use super::resolve::Resolver;
+
+/// Makes TCP connections.
+pub(super) type HttpConnector = connect::HttpConnector<Resolver>;
 
 /// A client that keeps its connections.
 pub(super) type Client<B> = legacy::Client<HttpsConnector<HttpConnector>, B>;
 
 /// How long a connection is kept that nobody uses, and how many of them.
-const IDLE: (Duration, usize) = (Duration::from_secs(30), 512);
+pub(super) const IDLE: (Duration, usize) = (Duration::from_secs(30), 512);
 /// How long connecting may go on when the attempt that wanted it has given up: another may be glad of it.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// How long a peer may leave unacknowledged what it was sent. This finds machines that are gone; pings of HTTP/2 would find
 /// them as well, but many servers take more than one in five minutes for an attack.
 const GONE: Duration = Duration::from_secs(20);
 /// How large the head of an answer may be.
-const HEAD: usize = 64 << 10;
+pub(super) const HEAD: usize = 64 << 10;
 /// The same for HTTP/2, where it comes apart already.
 const HEADERS: u32 = 32 << 10;
 
@@ -52,14 +57,20 @@ where
     Ok(client)
 }
 
-fn connector(target: &Target, roots: &Roots, is_grpc: bool) -> Result<HttpsConnector<HttpConnector>, String> {
-    let mut tcp = HttpConnector::new();
+/// Makes connections without TLS, and those that it is spoken over.
+pub(super) fn tcp() -> HttpConnector {
+    let mut tcp = connect::HttpConnector::new_with_resolver(Resolver::new());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(GONE));
     tcp.set_connect_timeout(Some(CONNECT));
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(GONE));
+    tcp
+}
+
+fn connector(target: &Target, roots: &Roots, is_grpc: bool) -> Result<HttpsConnector<HttpConnector>, String> {
+    let tcp = tcp();
     let builder = HttpsConnectorBuilder::new().with_tls_config(tls(target, roots)?).https_or_http();
     let name = target.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
     let builder = match name {

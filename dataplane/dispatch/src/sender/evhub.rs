@@ -12,6 +12,7 @@ use evhub_proto::{
     evhub_comm::{Event, EventComm, EventSource, EventTag},
     evhub_processor::{DispatchReq, DispatchRsp},
 };
+use evhub_routing::EvhubName;
 use serde_json::{Map, Value, json};
 
 use super::{Delivery, Reply, cloudevent::instant, text::printable};
@@ -24,7 +25,18 @@ pub const PASS_BACK: usize = 32 << 10;
 
 /// The request.
 pub fn request(delivery: &Delivery<'_>) -> DispatchReq {
-    let Delivery { event, tags, producer, pass_back, identity, trace: _ } = delivery;
+    let Delivery { event, tags, producer, pass_back, identity, occurrence, .. } = delivery;
+    DispatchReq {
+        event_id: event.id.clone(),
+        event: Some(message(event, tags, producer)),
+        retry_times: identity.attempt.saturating_sub(1),
+        repeat_times: occurrence.map_or(0, |run| u32::try_from(run.saturating_sub(1)).unwrap_or(u32::MAX)),
+        pass_back: pass_back.cloned().unwrap_or_default(),
+    }
+}
+
+/// An event as EvHub has it.
+pub fn message(event: &evhub_event::Event, tags: &[String], producer: &EvhubName) -> Event {
     let event_source = EventSource {
         source: source::text(&event.source, &producer.app_id, &producer.topic_id).into_owned(),
         qua: event.extension("evhubqua").unwrap_or_default().to_owned(),
@@ -34,17 +46,11 @@ pub fn request(delivery: &Delivery<'_>) -> DispatchReq {
         event_source: Some(event_source),
         event_tag: (!tags.is_empty()).then(|| EventTag { tag_list: tags.to_vec() }),
     };
-    DispatchReq {
-        event_id: event.id.clone(),
-        event: Some(Event {
-            app_id: producer.app_id.clone(),
-            topic_id: producer.topic_id.clone(),
-            event_comm: Some(event_comm),
-            data: event.data.clone().unwrap_or_default(),
-        }),
-        retry_times: identity.attempt.saturating_sub(1),
-        repeat_times: 0,
-        pass_back: pass_back.cloned().unwrap_or_default(),
+    Event {
+        app_id: producer.app_id.clone(),
+        topic_id: producer.topic_id.clone(),
+        event_comm: Some(event_comm),
+        data: event.data.clone().unwrap_or_default(),
     }
 }
 
@@ -61,7 +67,7 @@ pub fn json(request: &DispatchReq) -> Bytes {
     Bytes::from(value.to_string())
 }
 
-fn event_json(event: &Event) -> Value {
+pub(super) fn event_json(event: &Event) -> Value {
     let Event { app_id, topic_id, event_comm, data } = event;
     let comm = event_comm.as_ref().map(|EventComm { event_source, event_tag }| {
         object([
@@ -119,8 +125,11 @@ pub fn understand(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Re
     let given =
         pass_back.and_then(Value::as_str).and_then(|text| BASE64.decode(text).ok()).unwrap_or_default();
     let ret = field(&value, "ret").unwrap_or(&Value::Null);
-    let is_evhubs = ret.is_object() || pass_back.is_some();
-    let code = field(ret, "code").and_then(number).unwrap_or(0);
+    let is_evhubs = !ret.is_null() || pass_back.is_some();
+    let Some(code) = code(ret) else {
+        let text = "the target's answer has a code that is no whole number".to_owned();
+        return Reply { answer: Answer::Failed(text), pass_back: Some(given_back(&given)) };
+    };
     let said = field(ret, "msg").and_then(Value::as_str).unwrap_or_default();
     let answer = match code {
         CANCEL => Answer::Cancelled,
@@ -145,6 +154,16 @@ fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     found.map(|(_, value)| value).filter(|value| !value.is_null())
 }
 
-fn number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+/// The code of an answer; 0 where it says none. `None` is a code that nobody can read: not to be taken for success.
+fn code(ret: &Value) -> Option<i64> {
+    if !(ret.is_object() || ret.is_null()) {
+        return None;
+    }
+    match field(ret, "code") {
+        None => Some(0),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value
+            .as_i64()
+            .or_else(|| value.as_f64().filter(|code| code.fract() == 0.0).map(|code| code as i64)),
+    }
 }

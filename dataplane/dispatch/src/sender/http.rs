@@ -1,21 +1,23 @@
 //! The protocols that are one HTTP request. I/O.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use evhub_routing::{Protocol, Target};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response,
     header::{CONTENT_TYPE, RETRY_AFTER},
+    uri::Scheme,
 };
+use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     ANSWER, Deadline, Delivery, Reply, always,
-    connect::Client,
+    connect::{self, Roots},
     evhub, identify,
+    pool::Pool,
     text::{KEPT, failure, printable},
 };
 use crate::outcome::{Answer, read_retry_after};
@@ -27,13 +29,55 @@ const READ: usize = 64 << 10;
 /// How long a delivered answer's body may take before its connection is given up: the outcome is known already.
 const TAIL: Duration = Duration::from_secs(1);
 
+/// Who speaks to a target over HTTP.
+#[derive(Clone, Debug)]
+pub(super) enum Client {
+    Plain(Pool),
+    /// Over TLS, where both sides may prefer HTTP/2.
+    Tls(Box<connect::Client<Body>>),
+}
+
+impl Client {
+    /// A client for one target, or why there can be none.
+    pub(super) fn new(target: &Target, roots: &Roots) -> Result<Self, String> {
+        if target.url.scheme() == Some(&Scheme::HTTP) {
+            Pool::new(connect::tcp(), &target.url).map(Self::Plain)
+        } else {
+            connect::client(target, roots).map(|client| Self::Tls(Box::new(client)))
+        }
+    }
+}
+
 pub(super) async fn attempt(
-    client: &Client<Body>,
+    client: &Client,
     target: &Target,
     delivery: &Delivery<'_>,
     deadline: Deadline,
 ) -> Reply {
-    let response = match deadline.until(client.request(request(target, delivery))).await {
+    let request = request(target, delivery);
+    match client {
+        Client::Plain(pool) => {
+            let sent = deadline.until(pool.send(request)).await;
+            understand(sent, target, deadline).await
+        }
+        Client::Tls(client) => {
+            let sent = deadline.until(client.request(request)).await;
+            understand(sent, target, deadline).await
+        }
+    }
+}
+
+/// What came of a request that was sent.
+async fn understand<B, E>(
+    sent: Result<Result<Response<B>, E>, Answer>,
+    target: &Target,
+    deadline: Deadline,
+) -> Reply
+where
+    B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin,
+    E: Error + 'static,
+{
+    let response = match sent {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Answer::Failed(failure(&error)).into(),
         Err(late) => return late.into(),
@@ -54,11 +98,16 @@ pub(super) async fn attempt(
 }
 
 /// The status is the outcome; a body is read only to get its connection back, and to tell why.
-async fn judge_by_status(response: Response<Incoming>, deadline: Deadline) -> Answer {
+async fn judge_by_status<B>(response: Response<B>, deadline: Deadline) -> Answer
+where
+    B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin,
+{
     let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
     if response.status().is_success() {
-        let until = deadline.at.min(Instant::now() + TAIL);
-        let _ = timeout_at(until, read(response, 0, READ)).await;
+        if !response.body().is_end_stream() {
+            let until = deadline.at.min(Instant::now() + TAIL);
+            let _ = timeout_at(until, read(response, 0, READ)).await;
+        }
         return Answer::Status { status, text: String::new(), retry_after };
     }
     let text = match timeout_at(deadline.at, read(response, KEPT, READ)).await {
@@ -103,7 +152,10 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads an answer's body up to `most` bytes and keeps the first `keep` of them. Says why it broke off, if it did.
-async fn read(response: Response<Incoming>, keep: usize, most: usize) -> (Bytes, Option<hyper::Error>) {
+pub(super) async fn read<B>(response: Response<B>, keep: usize, most: usize) -> (Bytes, Option<hyper::Error>)
+where
+    B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin,
+{
     let mut body = response.into_body();
     let (mut kept, mut seen) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {

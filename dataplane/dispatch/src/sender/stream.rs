@@ -179,11 +179,17 @@ fn message(sequence: u64, delivery: &Delivery<'_>) -> proto::Delivery {
         epoch: identity.epoch as i64,
         generation: identity.generation.to_string(),
         event: Some(cloudevent::encode(delivery.event)),
-        due: None,
-        occurrence: 0,
+        due: delivery.due.map(stamp),
+        occurrence: delivery.occurrence.unwrap_or_default(),
         traceparent: traceparent.unwrap_or_default(),
         tracestate: tracestate.unwrap_or_default(),
     }
+}
+
+/// An instant, in milliseconds since the Unix epoch, as protobuf has it.
+fn stamp(millis: i64) -> prost_types::Timestamp {
+    let nanos = millis.rem_euclid(1_000) as i32 * 1_000_000;
+    prost_types::Timestamp { seconds: millis.div_euclid(1_000), nanos }
 }
 
 fn understand(ack: &proto::Ack) -> Answer {

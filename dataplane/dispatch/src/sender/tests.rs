@@ -38,7 +38,9 @@ fn sent(
         Identity { delivery: "d".into(), attempt, epoch: 1, processor: "shop/billing", generation: 1 };
     let tags = ["paid".to_owned(), "vip".to_owned()];
     let producer = EvhubName { app_id: "shop".into(), topic_id: "orders".into() };
-    let delivery = Delivery { event, tags: &tags, producer: &producer, pass_back, identity, trace: None };
+    let (trace, due, occurrence) = (None, None, None);
+    let delivery =
+        Delivery { event, tags: &tags, producer: &producer, pass_back, identity, trace, due, occurrence };
     let (headers, body) = content(protocol, &delivery);
     (headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned()), body)
 }
@@ -95,6 +97,14 @@ fn evhub_answers_by_its_code_and_then_by_its_status() {
     answers(200, r#"{"ret":{"code":0,"msg":"fine"}}"#, &ok(200), Some(b""));
     answers(200, r#"{"ret":{"code":17,"msg":"no\u001b[31m"}}"#, &refused(17, "no [31m"), Some(b""));
     answers(200, r#"{"Ret":{"Code":"17"}}"#, &refused(17, ""), Some(b""));
+    answers(200, r#"{"ret":{"code":7.0}}"#, &refused(7, ""), Some(b""));
+    answers(200, r#"{"ret":{"code":-0.0}}"#, &ok(200), Some(b""));
+    let unclear = Answer::Failed("the target's answer has a code that is no whole number".into());
+    for ret in
+        [r#"{"code":"E7"}"#, r#"{"code":true}"#, r#"{"code":7.5}"#, r#"{"code":{}}"#, "7", r#""no""#, "[]"]
+    {
+        answers(200, &format!(r#"{{"ret":{ret}}}"#), &unclear, Some(b""));
+    }
     answers(200, r#"{"ret":{"code":1},"pass_back":"AGI="}"#, &refused(1, ""), Some(b"\0b"));
     answers(200, r#"{"ret":{"code":1},"passBack":"AGI="}"#, &refused(1, ""), Some(b"\0b"));
     answers(200, r#"{"ret":{"code":1},"pass_back":"*"}"#, &refused(1, ""), Some(b""));

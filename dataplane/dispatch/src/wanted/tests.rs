@@ -18,13 +18,20 @@ fn processor(filter: impl Into<Option<Filter>>, delay_key: Option<&str>) -> Proc
         uid: String::new(),
         generation: 1,
         created: 0,
+        dispatcher_id: "shop.billing".to_owned(),
         group: String::new(),
         state_topic: String::new(),
         dead_topic: String::new(),
         inbox_topic: String::new(),
-        routes: vec![Route { producer: Name::new("shop", "orders"), topic: String::new() }],
+        routes: vec![Route {
+            producer: Name::new("shop", "orders"),
+            topic: String::new(),
+            due_topic: "evhub.shop.orders.due".to_owned(),
+        }],
         partitions: 1,
         event_bytes: 1,
+        replicas: 1,
+        min_in_sync_replicas: 1,
         filter: filter.into(),
         delay_key: delay_key.map(str::to_owned),
         target: Target {
@@ -32,6 +39,8 @@ fn processor(filter: impl Into<Option<Filter>>, delay_key: Option<&str>) -> Proc
             protocol: Protocol::CloudEvents,
             timeout: wait,
             headers: Vec::new(),
+            secret: false,
+            service: None,
             tls: None,
         },
         policy: Policy {
@@ -53,6 +62,7 @@ fn processor(filter: impl Into<Option<Filter>>, delay_key: Option<&str>) -> Proc
         },
         start: Start::Earliest,
         suspend: false,
+        resume: None,
     }
 }
 
@@ -112,7 +122,7 @@ fn every_part_of_a_filter_must_hold_and_the_first_that_does_not_is_the_reason() 
     ] {
         let processor = processor(filter, None);
         let record = record(kind, data, &tagged(tags));
-        assert_eq!(intake(&processor, &record), expected, "{:?} {tags:?} {kind} {data}", processor.filter);
+        assert_eq!(intake(&processor, 0, &record), expected, "{:?} {tags:?} {kind} {data}", processor.filter);
     }
 }
 
@@ -120,7 +130,7 @@ fn every_part_of_a_filter_must_hold_and_the_first_that_does_not_is_the_reason() 
 fn what_is_no_event_is_let_through_to_become_a_dead_letter() {
     let record = Record { value: Some("x".into()), ..Record::default() };
     for filter in [filter(&[], &["a"], None), filter(&["a"], &[], None)] {
-        assert_eq!(intake(&processor(filter, None), &record), Intake::Now);
+        assert_eq!(intake(&processor(filter, None), 0, &record), Intake::Now);
     }
 }
 
@@ -135,10 +145,10 @@ fn a_delay_is_this_processors_by_its_key() {
         (Some("reminder"), &delays, Intake::Later(minute)),
         (Some("escalate"), &delays, Intake::Later(2 * minute)),
         (Some("other"), &delays, Intake::Undelayed),
-        (Some("reminder"), &Controls::default(), Intake::Now),
+        (Some("reminder"), &Controls::default(), Intake::Undelayed),
         (None, &delays, Intake::Now),
     ] {
-        assert_eq!(intake(&processor(None, key), &record("x", "{}", controls)), expected, "{key:?}");
+        assert_eq!(intake(&processor(None, key), 0, &record("x", "{}", controls)), expected, "{key:?}");
     }
 }
 

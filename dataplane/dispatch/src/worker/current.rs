@@ -49,6 +49,7 @@ pub(super) fn goes_on_as(joined: &Processor, next: &Processor) -> bool {
         uid,
         generation: _,
         created: _,
+        dispatcher_id: _,
         group,
         state_topic,
         dead_topic,
@@ -56,6 +57,9 @@ pub(super) fn goes_on_as(joined: &Processor, next: &Processor) -> bool {
         routes,
         partitions,
         event_bytes,
+        // They count when topics are made.
+        replicas: _,
+        min_in_sync_replicas: _,
         filter: _,
         delay_key: _,
         target: _,
@@ -63,12 +67,13 @@ pub(super) fn goes_on_as(joined: &Processor, next: &Processor) -> bool {
         // It counted when the partitions were claimed for the first time.
         start: _,
         suspend: _,
+        resume: _,
     } = next;
     let topics = |of: &Processor| [of.state_topic.clone(), of.dead_topic.clone(), of.inbox_topic.clone()];
     (name, uid, group, routes) == (&joined.name, &joined.uid, &joined.group, &joined.routes)
         && [state_topic, dead_topic, inbox_topic].map(Clone::clone) == topics(joined)
         && (*partitions, *event_bytes) == (joined.partitions, joined.event_bytes)
         && policy.order == joined.policy.order
-        // The topic of dead letters is made with it once, when the first one is written.
+        // The topic of dead letters is made sure of with it when the group is joined, and when the first one is written.
         && policy.dead_letter_retention == joined.policy.dead_letter_retention
 }

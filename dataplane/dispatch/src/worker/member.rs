@@ -2,12 +2,16 @@
 //!
 //! - `ownership`: partitions as they come and go
 //! - `turns`: which attempt begins next
+//! - `shares`: how much of what the Processor allows is this member's
 //! - `edits`: what is said to it while it works
 //! - `commits`: when is committed
+//! - `missing`: topics that it will read once they are made
 
 mod commits;
 mod edits;
+mod missing;
 mod ownership;
+mod shares;
 mod turns;
 
 use std::{
@@ -15,6 +19,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use evhub_journal::{Error, Journal, Polled, Tail, TopicPartition, WriteError};
@@ -26,7 +31,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::commits::doubt;
+use self::{commits::doubt, missing::Missing, shares::Shares};
 use super::{
     Assignment, Work,
     current::Current,
@@ -43,6 +48,9 @@ use crate::{
     sender::Senders,
 };
 
+/// How often is committed what has not changed: brokers forget the offsets of a group in which nobody is, for a day or a week at
+/// the least, and a Processor may be suspended, or without events, for longer before it is away.
+const KEEP: Duration = Duration::from_hours(6);
 /// How much that has ended is dealt with before anything else is looked at.
 const TOGETHER: usize = 64;
 
@@ -71,10 +79,15 @@ pub(super) struct Member<J: Journal> {
     senders: Senders,
     /// When to commit, if there may be something to.
     commit_at: Option<Instant>,
+    /// When to commit what has not changed.
+    keep_at: Instant,
     /// The partition that started an attempt last, so that they take turns.
     turn: u32,
     /// Partitions to be given up as soon as nothing of them is under way.
     leaving: BTreeSet<u32>,
+    /// Whether the group has said which partitions are this member's; they may be none, where it has many members.
+    assigned: bool,
+    shares: Shares,
     draining: bool,
 }
 
@@ -85,10 +98,15 @@ impl<J: Journal> Member<J> {
         shared.grow().await?;
         let processor = &work.processor;
         let mut sources: Vec<String> = processor.routes.iter().map(|route| route.topic.clone()).collect();
-        if shared.journal.partitions(&processor.inbox_topic).is_some() {
-            sources.push(processor.inbox_topic.clone());
-            shared.topics.number(&processor.inbox_topic);
+        let dues = processor.routes.iter().map(|route| &route.due_topic);
+        for topic in dues.chain([&processor.inbox_topic]) {
+            if shared.journal.look_up(topic).await?.is_some() {
+                sources.push(topic.clone());
+                shared.topics.number(topic);
+            }
         }
+        // Before it joins: what is said in its generation it must have heard from the first word on.
+        let ear = shared.listen().await;
         let tail = shared.journal.join(&processor.group, &sources).await?;
         let (tasks, timers) = (FuturesUnordered::new(), Timers::new(Instant::now()));
         let current = Arc::new(Current::new(work, &assignment.senders));
@@ -103,8 +121,11 @@ impl<J: Journal> Member<J> {
             out,
             senders: assignment.senders.clone(),
             commit_at: None,
+            keep_at: Instant::now() + KEEP,
             turn: 0,
             leaving: BTreeSet::new(),
+            assigned: false,
+            shares: Shares::new(ear),
             draining: false,
         })
     }
@@ -115,8 +136,7 @@ impl<J: Journal> Member<J> {
         mut stop: impl Future<Output = ()> + Unpin,
         orders: &mut Orders,
     ) -> Exit {
-        let mut inbox = self.out.shared.inbox.clone();
-        let has_inbox = self.sources.contains(&self.out.shared.joined.inbox_topic);
+        let mut missing = Missing::of(&self.out.shared, &self.sources);
         let mut exit = Exit::Stopped;
         // Set anew only when it is to ring at another time: that takes a lock that all timers share.
         let mut alarm = pin!(sleep_until(Instant::now()));
@@ -136,16 +156,14 @@ impl<J: Journal> Member<J> {
                     self.drain();
                     Ok(())
                 }
-                Ok(_) = inbox.wait_for(|made| *made), if !has_inbox && !self.draining => {
-                    exit = Exit::Again("an inbox was made");
-                    self.drain();
+                made = missing.made(), if !self.draining => {
+                    exit = self.again(made);
                     Ok(())
                 }
                 Ok(()) = orders.work.changed() => {
                     let work = Arc::clone(&orders.work.borrow_and_update());
                     if !self.draining && !self.edit(&work) {
-                        exit = Exit::Again("what it reads, or its order, was edited");
-                        self.drain();
+                        exit = self.again("what it reads, or its order, was edited");
                     }
                     Ok(())
                 }
@@ -154,6 +172,10 @@ impl<J: Journal> Member<J> {
                     Ok(())
                 }
                 Some((partition, done)) = self.out.tasks.next() => self.all_done(partition, done),
+                heard = self.shares.next() => {
+                    self.weigh(heard);
+                    Ok(())
+                }
                 polled = self.tail.poll() => match polled {
                     Ok(polled) => self.polled(polled),
                     Err(error) => Err(Exit::Failed(error.to_string())),
@@ -174,14 +196,21 @@ impl<J: Journal> Member<J> {
 
     fn polled(&mut self, polled: Polled) -> Result<(), Exit> {
         match polled {
-            Polled::Assigned { partitions, .. } => {
+            Polled::Assigned { partitions, generation } => {
                 // A topic may grow before the Processor is told: its edit follows, and the group is joined anew.
                 let known = self.out.shared.joined.partitions;
+                self.begin_shares(
+                    generation,
+                    partitions.iter().filter(|partition| **partition < known).count(),
+                );
                 for partition in partitions.into_iter().filter(|partition| *partition < known) {
                     self.take(partition);
                 }
+                self.assigned = true;
+                self.listening();
             }
             Polled::Revoked(partitions) => {
+                self.assigned = false;
                 for partition in partitions {
                     self.give_up(partition);
                 }
@@ -224,6 +253,12 @@ impl<J: Journal> Member<J> {
             }
         }
         self.commit_soon();
+    }
+
+    /// Finishes what is under way, to join the group anew.
+    fn again(&mut self, why: &'static str) -> Exit {
+        self.drain();
+        Exit::Again(why)
     }
 
     fn drain(&mut self) {
@@ -280,7 +315,7 @@ impl<J: Journal> Member<J> {
                 slot.finished(place, &mut self.out);
                 slot.partition.buried(place, &mut effects);
             }
-            Done::Cleared(at, Ok(())) => slot.partition.cleared(at),
+            Done::Cleared(at, Ok(tombstone)) => slot.partition.cleared(at, tombstone),
             Done::Committed(Ok(())) => {
                 Progress::add(&self.out.shared.progress.commits, 1);
                 slot.committed(&mut effects);
@@ -306,7 +341,7 @@ impl<J: Journal> Member<J> {
     fn wake(&self) -> Option<Instant> {
         let timer = self.out.timers.next();
         let again = self.out.gate.again.filter(|_| !self.draining && !self.out.is_halted());
-        [timer, self.commit_at, again.map(Instant::from_std)].into_iter().flatten().min()
+        [timer, self.commit_at, again.map(Instant::from_std), Some(self.keep_at)].into_iter().flatten().min()
     }
 
     /// Whether there is more to take in at once, and when there may be more.
@@ -330,6 +365,10 @@ impl<J: Journal> Member<J> {
                 working.due(place, &mut self.out);
             }
         }
+        if self.keep_at <= now {
+            self.keep_at = now + KEEP;
+            self.keep();
+        }
         if self.commit_at.is_some_and(|at| at <= now) {
             self.commit_all();
         }
@@ -338,7 +377,7 @@ impl<J: Journal> Member<J> {
     fn gauge(&self) {
         let unresolved = self.slots.values().map(|slot| match slot {
             Slot::Working(working) => working.partition.unresolved() as u64,
-            Slot::Taking | Slot::Claiming(..) => 0,
+            Slot::Taking(_) | Slot::Claiming(..) => 0,
         });
         let progress = &self.out.shared.progress;
         progress.unresolved.store(unresolved.sum(), Relaxed);

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use evhub_event::Record;
 use evhub_journal::{Journal, Stored};
 use evhub_routing::OnExhausted;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     lane::Lane,
@@ -30,8 +30,8 @@ use crate::{
 
 /// How far a partition's taking over has come.
 pub(super) enum Slot {
-    /// What is durable is being read.
-    Taking,
+    /// What is durable is being read, until this is dropped.
+    Taking(Option<oneshot::Sender<()>>),
     /// The claim is being committed.
     Claiming(Box<Claiming<Lane>>, Shelf<Place, Rest>),
     /// It is ours.
@@ -126,6 +126,11 @@ impl Working {
     /// Whether so much has ended that the next commit is due.
     pub(super) fn must_commit(&self) -> bool {
         self.uncommitted - self.flying >= Self::COMMIT_AT
+    }
+
+    /// What is committed is to be committed again, though nothing has changed.
+    pub(super) fn commit_again(&mut self) {
+        self.partition.touch();
     }
 
     /// What to commit now, if there is anything.

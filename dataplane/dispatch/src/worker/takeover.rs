@@ -1,6 +1,6 @@
 //! Reading what is durable of a partition before claiming it. I/O.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use evhub_journal::{Error, Journal, Stored, TopicPartition};
 use evhub_routing::Start;
@@ -17,6 +17,10 @@ use crate::{
 
 /// How many `.state` records, and about how many bytes of them, one read brings.
 const READ: (usize, usize) = (512, 4 << 20);
+
+/// How often, and at what distance, it is looked whether a committed offset really lies behind its log's end. A broker that led
+/// the partition until a moment ago may not know of the newest records.
+const LOOKS: (u32, Duration) = (4, Duration::from_secs(1));
 
 /// Clocks of different machines differ; a Processor's creation time is taken to be this much earlier.
 const SKEW_MS: i64 = 5_000;
@@ -53,8 +57,31 @@ impl Taken {
     }
 }
 
+/// Takes what is durable, for as long as the log does not answer anew each time: what of this partition nobody leads for a while
+/// must keep no other one from being worked.
+pub(super) async fn await_taken<J: Journal>(
+    shared: Arc<Shared<J>>,
+    partition: u32,
+    sources: Vec<String>,
+) -> Result<Taken, Error> {
+    let mut failures = 0_u32;
+    loop {
+        match take(Arc::clone(&shared), partition, sources.clone()).await {
+            Err(error @ Error::Unavailable(_)) => {
+                failures += 1;
+                if failures.is_power_of_two() {
+                    warn!(processor = %shared.name, partition, %error, failures, "cannot take a partition over; trying again");
+                }
+                shared.progress.troubled(format!("partition {partition} cannot be taken over: {error}"));
+                shared.pause(failures).await;
+            }
+            taken => return taken,
+        }
+    }
+}
+
 /// Reads a partition's commits and its `.state` topic, in the order that the protocol prescribes.
-pub(super) async fn take<J: Journal>(
+async fn take<J: Journal>(
     shared: Arc<Shared<J>>,
     partition: u32,
     sources: Vec<String>,
@@ -62,7 +89,8 @@ pub(super) async fn take<J: Journal>(
     let committed = committed(&shared, partition, sources).await?;
     let state = shared.state(partition);
     let end = end(&shared, &state).await?;
-    let loading = Loading::new(shared.rules(), fastrand::u64(..), &committed, end);
+    let loading = Loading::new(shared.rules(), fastrand::u64(..), &committed, end)
+        .map_err(|short| Error::Unavailable(short.to_string()))?;
     let mut taken = Taken { loading, rests: Shelf::default(), resumed: None };
     let mut unreadable = BTreeMap::new();
     let (from, to) = taken.loading.range();
@@ -77,9 +105,9 @@ pub(super) async fn take<J: Journal>(
     Ok(taken)
 }
 
-/// The topic's end; 0 while it has not been made.
+/// The topic's end; 0 while it has not been made. The log is asked: another process may have made it, and parked there.
 async fn end<J: Journal>(shared: &Shared<J>, state: &TopicPartition) -> Result<u64, Error> {
-    match shared.journal.partitions(&state.topic) {
+    match shared.journal.look_up(&state.topic).await? {
         Some(_) => shared.journal.end(state).await,
         None => Ok(0),
     }
@@ -94,18 +122,32 @@ async fn committed<J: Journal>(
     let known = shared.journal.committed(&shared.joined.group, &at).await?;
     let mut committed = Vec::new();
     for at in at {
+        let log = shared.journal.identity(&at.topic).await?;
+        shared.topics.is_log(&at, log);
         committed.push(match known.iter().find(|committed| committed.partition == at) {
             Some(known) => {
-                let metadata = Metadata::decode(&known.metadata, known.offset);
+                let (metadata, was) = without_log(&known.metadata);
+                let is_anew = log != 0 && was.is_some_and(|was| was != log);
+                let metadata = Metadata::decode(metadata, known.offset);
                 if let Err(error) = &metadata {
                     error!(processor = %shared.name, partition = %at, %error, "going on from the offset alone");
                 }
-                found(shared, known, metadata.ok()).await?
+                found(shared, known, metadata.ok(), is_anew).await?
             }
             None => Committed { offset: start(shared, &at).await?, metadata: None },
         });
     }
     Ok(committed)
+}
+
+/// Committed metadata, and behind it for which of all topics of its name it is.
+pub(super) fn with_log(metadata: String, log: u64) -> String {
+    if log == 0 { metadata } else { format!("{metadata}~{log:x}") }
+}
+
+fn without_log(metadata: &str) -> (&str, Option<u64>) {
+    let Some((metadata, log)) = metadata.split_once('~') else { return (metadata, None) };
+    (metadata, u64::from_str_radix(log, 16).ok())
 }
 
 /// What was committed, unless retention has overtaken it: then the partition begins where one without a commit does, and
@@ -114,8 +156,16 @@ async fn found<J: Journal>(
     shared: &Shared<J>,
     known: &evhub_journal::Committed,
     metadata: Option<Metadata>,
+    is_anew: bool,
 ) -> Result<Committed, Error> {
     let (at, lost) = (&known.partition, shared.journal.start(&known.partition).await?);
+    if is_anew || is_beyond(shared, known).await? {
+        let offset = start(shared, at).await?;
+        error!(processor = %shared.name, partition = %at, committed = known.offset, offset, is_anew, "the log is not the one that was committed for: it was made anew, or has lost its end; what it holds now is delivered from where the Processor starts");
+        // What was resolved lay in the log that is gone.
+        let metadata = metadata.map(|metadata| Metadata { completed: Vec::new(), ..metadata });
+        return Ok(Committed { offset, metadata });
+    }
     if known.offset >= lost {
         return Ok(Committed { offset: known.offset, metadata });
     }
@@ -128,6 +178,19 @@ async fn found<J: Journal>(
         ..metadata
     });
     Ok(Committed { offset, metadata })
+}
+
+/// Whether a committed offset lies behind the end of its log, however often one looks.
+async fn is_beyond<J: Journal>(shared: &Shared<J>, known: &evhub_journal::Committed) -> Result<bool, Error> {
+    for look in 1..=LOOKS.0 {
+        if known.offset <= shared.journal.end(&known.partition).await? {
+            return Ok(false);
+        }
+        if look < LOOKS.0 {
+            tokio::time::sleep(LOOKS.1).await;
+        }
+    }
+    Ok(true)
 }
 
 /// Where a partition without a commit begins. An inbox is read whole; what it holds for others is passed over.
@@ -159,7 +222,11 @@ async fn read<J: Journal>(
 ) -> Result<(), Error> {
     while from < to {
         let slice = shared.journal.read(state, from, READ.0, READ.1).await?;
-        from = slice.next.max(from + 1);
+        if slice.next <= from {
+            // What was told of its end came from another broker than this one.
+            return Err(Error::Unavailable(format!("{state} is read up to {from}, and ends at {to}")));
+        }
+        from = slice.next;
         // The log may answer at once, each time; others want to run as well.
         tokio::task::yield_now().await;
         for stored in slice.records.iter().take_while(|stored| stored.offset < to) {
@@ -167,7 +234,7 @@ async fn read<J: Journal>(
             if stored.record.key.as_deref().is_some_and(|key| is_resumed(&shared.joined.uid, key)) {
                 *resumed = Some(at);
             }
-            match understand(shared, stored) {
+            match understand(shared, state.partition, stored) {
                 Some((_, Body::Parked(loaded, rest))) => {
                     let ours = loading.record(loaded);
                     if ours {
@@ -192,15 +259,18 @@ async fn read<J: Journal>(
 }
 
 /// A record's key and what it says. `None` for a record of another Processor, which had this one's name before it.
-fn understand<J: Journal>(shared: &Shared<J>, stored: &Stored) -> Option<(StateKey, Body)> {
+fn understand<J: Journal>(shared: &Shared<J>, partition: u32, stored: &Stored) -> Option<(StateKey, Body)> {
     let key = parked::decode_key(&shared.joined.uid, stored.record.key.as_deref()?)?;
     let at = stored.offset;
     if stored.record.value.is_none() {
         return Some((key, Body::Gone));
     }
     let body = match Parked::decode(&stored.record) {
-        Ok(Parked { kind, topic, offset, attempts, not_before, event, .. }) => {
-            let place = Place { source: shared.topics.number(&topic), offset };
+        Ok(Parked { kind, topic, offset, log, attempts, mut not_before, causes, event, .. }) => {
+            if not_before == HELD && shared.is_freed(&causes) {
+                not_before = 0;
+            }
+            let place = Place { source: shared.topics.number_of(&topic, log, partition), offset };
             let lane = shared.lane(event.key.as_ref());
             let rest = Rest { not_before, kind, bytes: event.size() as u32 };
             Body::Parked(Loaded { at, key, place, lane, kind, attempts }, rest)

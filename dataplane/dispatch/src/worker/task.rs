@@ -1,15 +1,20 @@
 //! What is under way for a worker: each future ends in one [`Done`]. I/O.
 
-use std::{sync::Arc, time::Instant};
+use std::{str::FromStr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use evhub_event::{Controls, Record, kafka, record::ORIGIN};
+use evhub_event::{
+    Controls, Event, Record, kafka,
+    record::{CHAIN, DUE, OCCURRENCE, ORIGIN, TIMER},
+};
 use evhub_journal::{CommitError, Journal, Place as Where, Refusal, WriteError};
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use super::{
     current::Current,
+    guard,
     shared::{Shared, now},
     takeover::Taken,
     trace,
@@ -35,6 +40,8 @@ pub(super) struct Payload {
     pub(super) held: Held,
     /// Its Processor was suspended because of it, and somebody wants it attempted however old it is.
     pub(super) resumed: bool,
+    /// Why it cannot be told what is to become of it.
+    pub(super) broken: Option<String>,
 }
 
 /// What an event takes of the room for those in memory, until it is finished or written elsewhere.
@@ -59,14 +66,16 @@ pub(super) struct Attempted {
 /// Something that was under way for a partition has ended.
 pub(super) enum Done {
     Taken(Result<Taken, evhub_journal::Error>),
-    Swept(u64, Result<(), WriteError>),
+    /// Of the record there, with where its tombstone lies.
+    Swept(u64, Result<u64, WriteError>),
     Claimed(Result<(), CommitError>),
     Attempted(Box<Attempted>),
     /// With what it held of the room until then.
     Parked(Place, Held, Result<u64, WriteError>),
     /// Likewise.
     Buried(Place, Held),
-    Cleared(u64, Result<(), WriteError>),
+    /// Of the record there, with where its tombstone lies.
+    Cleared(u64, Result<u64, WriteError>),
     Committed(Result<(), CommitError>),
 }
 
@@ -91,8 +100,14 @@ pub(super) async fn attempt<J: Journal>(
     let began = (now(), Instant::now());
     let reply = match unreadable {
         Some(text) => Answer::Poison(Reason::PoisonState, text).into(),
+        None if payload.broken.is_some() => {
+            Answer::Poison(Reason::PoisonProcessing, payload.broken.clone().unwrap_or_default()).into()
+        }
         None if is_too_old(&current, &payload) => Answer::TooOld.into(),
-        None => send(&shared, &current, (epoch, start.attempt), &topic, &payload).await,
+        None => {
+            let sending = send(&shared, &current, (epoch, start.attempt), &topic, &payload);
+            guard::over(sending).await.unwrap_or_else(|panicked| Answer::Broken(panicked).into())
+        }
     };
     if let Some(given) = reply.pass_back {
         payload.pass_back = Some(given).filter(|given| !given.is_empty());
@@ -105,6 +120,17 @@ fn is_too_old(current: &Current, payload: &Payload) -> bool {
     let max_age = current.policy().retry.max_age.as_millis();
     let age = payload.first_attempt.map_or(0, |first| now().saturating_sub(first).max(0));
     !payload.resumed && u128::from(age.unsigned_abs()) > max_age
+}
+
+/// Whether the publisher wanted an event delivered by an instant before this one.
+fn has_expired(event: &Event, now: i64) -> bool {
+    let expiry = event.extension("expirytime").and_then(|text| text.parse::<Timestamp>().ok());
+    expiry.is_some_and(|expiry| expiry.as_millisecond() <= now)
+}
+
+/// What the ledger says of what it published: when it was due, or which run it is.
+fn told<T: FromStr>(record: &Record, header: &str) -> Option<T> {
+    record.header(header).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
 }
 
 async fn send<J: Journal>(
@@ -123,17 +149,26 @@ async fn send<J: Journal>(
             return Answer::Poison(Reason::PoisonDecode, why.to_string()).into();
         }
     };
+    if has_expired(&event, now()) {
+        return Answer::Expired.into();
+    }
+    let (due, occurrence) = (told(&payload.record, DUE), told(&payload.record, OCCURRENCE));
+    let chain = chain(&payload.record);
+    if chain.is_some_and(|timer| shared.cancelled.has(timer)) {
+        return Answer::Cancelled.into();
+    }
     let controls = Controls::of(&payload.record);
     let processor = &current.processor;
     let identity = Identity {
-        delivery: shared.delivery(&event.source, &event.id),
+        delivery: shared.delivery(&event.source, &event.id, occurrence.filter(|_| chain.is_some())),
         attempt,
         epoch,
         processor: &shared.name,
         generation: processor.generation,
     };
     let origin = payload.record.header(ORIGIN).and_then(|topic| std::str::from_utf8(topic).ok());
-    let Some(producer) = current.producer(origin.unwrap_or(topic)) else {
+    let topic = origin.unwrap_or(topic);
+    let Some(producer) = current.producer(topic) else {
         return Answer::Failed("it is not known where the event came from".to_owned()).into();
     };
     let place = trace::place(&payload.record, &event);
@@ -142,12 +177,34 @@ async fn send<J: Journal>(
     // Without a span the target is told the place as it came, which is what others know it by.
     let trace = span.context().or(place);
     let (tags, pass_back, trace) = (&controls.tags, payload.pass_back.as_ref(), trace.as_ref());
-    let delivery = Delivery { event: &event, tags, producer, pass_back, identity, trace };
+    let delivery = Delivery { event: &event, tags, producer, pass_back, identity, trace, due, occurrence };
     let target = &processor.target;
     let timeout = controls.timeout.map_or(target.timeout, |allowed| allowed.min(target.timeout));
-    let reply = current.sender.attempt(target, &delivery, timeout).await;
+    let mut reply = current.sender.attempt(target, &delivery, timeout).await;
     trace::tell(&mut span, &reply.answer);
+    if let (Answer::Cancelled, Some(timer)) = (&reply.answer, chain) {
+        reply.answer = cancel(shared, current, topic, timer).await;
+    }
     reply
+}
+
+/// The timer of the repeated event that a record is a firing of, if it is one.
+fn chain(record: &Record) -> Option<&str> {
+    record.header(CHAIN)?;
+    std::str::from_utf8(record.header(TIMER)?).ok()
+}
+
+/// The target wants no more of a repeated event: that counts once it is written down.
+async fn cancel<J: Journal>(shared: &Shared<J>, current: &Current, topic: &str, timer: &str) -> Answer {
+    if let Some(chains) = &shared.chains
+        && let Err(why) = chains.cancel(&current.processor, topic, timer).await
+    {
+        return Answer::Failed(format!(
+            "that the target cancelled the repeated event is not written down: {why}"
+        ));
+    }
+    shared.cancelled.add(timer);
+    Answer::Cancelled
 }
 
 /// The payload, or an empty one and why it cannot be read. Waits for a log that is not available.
@@ -156,6 +213,15 @@ async fn read_parked<J: Journal>(shared: &Shared<J>, partition: u32, at: u64) ->
     let mut failures = 0;
     loop {
         let problem = match shared.journal.read(&state, at, 1, 1).await {
+            // It was written, so a log that ends before it is one that whoever tells of it does not know whole: a broker that hung
+            // while another one came to lead.
+            Ok(slice) if slice.end <= at => {
+                failures += 1;
+                let end = slice.end;
+                warn!(processor = %shared.name, at, end, "the log ends before a parked delivery; trying again");
+                shared.pause(failures).await;
+                continue;
+            }
             Ok(slice) => match slice.records.into_iter().next().filter(|stored| stored.offset == at) {
                 Some(stored) => match Parked::decode(&stored.record) {
                     Ok(parked) => return (parked.into(), None),
@@ -163,9 +229,14 @@ async fn read_parked<J: Journal>(shared: &Shared<J>, partition: u32, at: u64) ->
                 },
                 None => "the parked record is gone".to_owned(),
             },
-            Err(evhub_journal::Error::Unavailable(error)) => {
+            // A broker that is behind may not know of the topic for a moment. It is there: it was read.
+            Err(
+                error @ (evhub_journal::Error::Unavailable(_)
+                | evhub_journal::Error::UnknownTopic(_)
+                | evhub_journal::Error::UnknownPartition(..)),
+            ) => {
                 failures += 1;
-                warn!(processor = %shared.name, error, "cannot read a parked delivery; trying again");
+                warn!(processor = %shared.name, %error, "cannot read a parked delivery; trying again");
                 shared.pause(failures).await;
                 continue;
             }
@@ -190,10 +261,10 @@ pub(super) async fn clear<J: Journal>(
     shared: Arc<Shared<J>>,
     partition: u32,
     key: StateKey,
-) -> Result<(), WriteError> {
+) -> Result<u64, WriteError> {
     let key = crate::parked::encode_key(&shared.joined.uid, key);
     let record = Record { key: Some(key), value: None, headers: Vec::new() };
-    append_state(&shared, partition, record).await.map(|_| ())
+    append_state(&shared, partition, record).await
 }
 
 async fn append_state<J: Journal>(
@@ -264,6 +335,7 @@ impl Payload {
             pass_back: None,
             held: Held::default(),
             resumed: false,
+            broken: None,
         }
     }
 }
@@ -272,6 +344,6 @@ impl From<Parked> for Payload {
     fn from(parked: Parked) -> Self {
         let Parked { event: record, first_attempt, causes, throttled, pass_back, not_before, .. } = parked;
         let resumed = not_before == HELD;
-        Self { record, first_attempt, causes, throttled, pass_back, held: Held::default(), resumed }
+        Self { first_attempt, causes, throttled, pass_back, resumed, ..Self::of(record) }
     }
 }

@@ -72,6 +72,50 @@ async fn a_refused_park_is_repeated() {
     running.stop().await;
 }
 
+/// A broker that hung while another one came to lead tells for a moment of a log that ends early. What was parked is not gone for that.
+#[tokio::test]
+async fn a_parked_delivery_that_a_broker_does_not_know_of_yet_is_asked_for_again() {
+    let target = flaky().await;
+    let world = World::new(&target.url, 1).await;
+    world.log.is_behind(3);
+    publish_ten(&world).await;
+    let running = world.start();
+    check_ten(&world, &target).await;
+    assert_eq!(Progress::get(&running.progress.poisoned), 0);
+    running.stop().await;
+}
+
+/// Such a broker is asked by who takes over, too: what it does not know to be parked is not an old owner's.
+#[tokio::test]
+async fn what_is_parked_behind_an_end_that_a_broker_tells_too_early_is_delivered() {
+    let target = flaky().await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(3, Duration::from_secs(3));
+    for n in 0..10 {
+        world.publish(&format!("e{n}"), None).await;
+    }
+    let running = world.start();
+    world.until_committed(10).await;
+    running.kill().await;
+    assert_eq!(target.count(), 10, "each is parked and none was attempted again");
+
+    // Both ends that a take-over asks for, before anything is parked; and then just before the last one is.
+    let end = world.records(STATE, 0).await.last().expect("it is parked").offset;
+    for early in [0, end] {
+        world.log.ends_early(2, early);
+        let running = world.start();
+        let told = || running.progress.trouble().is_some_and(|why| why.contains(&format!("ends at {early}")));
+        until("it is told why the partition is not taken over", told).await;
+        if early == 0 {
+            running.kill().await;
+        } else {
+            check_ten(&world, &target).await;
+            running.stop().await;
+        }
+    }
+    assert_eq!(target.count(), 20, "nothing was begun anew");
+}
+
 #[tokio::test]
 async fn a_dead_letter_that_cannot_be_written_waits() {
     let target = Target::new(|_| Reply::Status(400)).await;

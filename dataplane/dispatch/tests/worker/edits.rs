@@ -6,12 +6,13 @@ use std::{
 };
 
 use evhub_dispatch::Progress;
+use evhub_journal::{Journal, TopicPartition};
 use evhub_routing::{Filter, OnExhausted, Order, RateLimit};
 use tokio::sync::watch;
 
 use crate::{
     target::{Reply, Target},
-    world::{Running, STATE, World, until, until_async},
+    world::{DEAD, Running, STATE, World, until, until_async},
 };
 
 fn generation(running: &Running) -> i64 {
@@ -110,6 +111,40 @@ async fn what_happens_to_exhausted_events_follows_an_edit() {
     until("the others are delivered", || running.delivered() == 5).await;
     let (letter, _) = world.letters().await.remove(0);
     assert_eq!(letter.generation, 8);
+    running.stop().await;
+}
+
+/// Letters that were written before are kept as the edit says, not only those that follow.
+#[tokio::test]
+async fn how_long_letters_are_kept_follows_an_edit() {
+    let target = Target::new(|_| Reply::Status(400)).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.processor.policy.dead_letter_retention = Duration::from_millis(1);
+    world.publish("bad", None).await;
+    let running = world.start();
+    until_async("there is a letter", async || !world.letters().await.is_empty()).await;
+    world.edit(&running, |processor| processor.policy.dead_letter_retention = Duration::from_hours(1));
+    until("the edit is obeyed", || claims(&running) == 2).await;
+    let letters = TopicPartition { topic: DEAD.to_owned(), partition: 0 };
+    let log = world.log.log.clone();
+    let clean_up = async || {
+        log.clean().await.unwrap();
+        log.start(&letters).await.unwrap()
+    };
+    assert_eq!(clean_up().await, 0);
+    world.edit(&running, |processor| processor.policy.dead_letter_retention = Duration::from_millis(1));
+    until_async("it goes", async || clean_up().await == 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_larger_event_has_the_group_joined_anew() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    let running = world.start();
+    running.until_listening().await;
+    world.edit(&running, |processor| processor.event_bytes *= 2);
+    until("it joined anew", || claims(&running) == 2).await;
     running.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! The embedded log with a will of its own: it refuses, forgets to answer and revokes where a test says so.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,6 +41,14 @@ struct Plan {
     /// While it says true, `.state` topics' ends are not told.
     held: Option<watch::Receiver<bool>>,
     holds: u32,
+    /// Partitions that nobody leads, of whatever topic.
+    away: BTreeSet<u32>,
+    /// How many reads of `.state` find a log that ends where they begin.
+    behind: u32,
+    /// How many that ask where `.state` ends are told that it is there.
+    early: (u32, u64),
+    /// Which topics of their names they are.
+    identity: u64,
 }
 
 #[derive(Clone)]
@@ -81,14 +89,36 @@ impl Faulty {
         self.plan().held = Some(gate);
     }
 
+    /// So many reads of `.state` are answered by a broker that does not know yet what was written last.
+    pub(crate) fn is_behind(&self, reads: u32) {
+        self.plan().behind = reads;
+    }
+
+    /// So many that ask where `.state` ends are told so by a broker that does not know yet what was written behind.
+    pub(crate) fn ends_early(&self, answers: u32, end: u64) {
+        self.plan().early = (answers, end);
+    }
+
+    /// From now on all topics are others of the same names.
+    pub(crate) fn is_remade(&self, identity: u64) {
+        self.plan().identity = identity;
+    }
+
+    /// From now on nobody leads these partitions.
+    pub(crate) fn nobody_leads(&self, partitions: impl IntoIterator<Item = u32>) {
+        self.plan().away = partitions.into_iter().collect();
+    }
+
+    fn is_led(&self, at: &TopicPartition) -> Result<(), Error> {
+        if self.plan().away.contains(&at.partition) {
+            return Err(Error::Unavailable(format!("nobody leads {at}")));
+        }
+        Ok(())
+    }
+
     /// How often an end was asked for while it was held.
     pub(crate) fn holds(&self) -> u32 {
         self.plan().holds
-    }
-
-    /// Whether something waits for the next poll.
-    pub(crate) fn has_to_tell(&self) -> bool {
-        !self.plan().polled.is_empty()
     }
 
     pub(crate) fn released(&self) -> Vec<u32> {
@@ -128,6 +158,14 @@ impl Journal for Faulty {
         self.log.partitions(topic)
     }
 
+    async fn look_up(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.log.look_up(topic).await
+    }
+
+    async fn identity(&self, _: &str) -> Result<u64, Error> {
+        Ok(self.plan().identity)
+    }
+
     fn append(
         &self,
         topic: &str,
@@ -157,7 +195,12 @@ impl Journal for Faulty {
         self.log.producer(id).await
     }
 
+    async fn trim(&self, at: &TopicPartition, before: u64) -> Result<(), Error> {
+        self.log.trim(at, before).await
+    }
+
     async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
+        self.is_led(at)?;
         self.log.start(at).await
     }
 
@@ -168,6 +211,16 @@ impl Journal for Faulty {
         records: usize,
         bytes: usize,
     ) -> Result<Slice, Error> {
+        self.is_led(at)?;
+        let behind = {
+            let mut plan = self.plan();
+            let behind = plan.behind > 0 && at.topic == crate::world::STATE;
+            plan.behind -= u32::from(behind);
+            behind
+        };
+        if behind {
+            return Ok(Slice { records: Vec::new(), next: from, end: from });
+        }
         self.log.read(at, from, records, bytes).await
     }
 
@@ -177,10 +230,19 @@ impl Journal for Faulty {
         if let Some(mut gate) = held {
             let _ = gate.wait_for(|open| *open).await;
         }
+        self.is_led(at)?;
+        if at.topic == crate::world::STATE {
+            let (answers, early) = &mut self.plan().early;
+            if *answers > 0 {
+                *answers -= 1;
+                return Ok(*early);
+            }
+        }
         self.log.end(at).await
     }
 
     async fn offset_at(&self, at: &TopicPartition, instant: i64) -> Result<u64, Error> {
+        self.is_led(at)?;
         self.log.offset_at(at, instant).await
     }
 

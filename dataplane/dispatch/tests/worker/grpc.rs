@@ -16,11 +16,12 @@ use evhub_proto::{
 };
 use evhub_routing::{OnExhausted, Protocol};
 use http::{HeaderName, HeaderValue};
+use http_body_util::Full;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    peer::{Answer, Called, Peer},
+    peer::{Answer, Called, Peer, Scripts},
     target::Target,
     world::{EVENTS, Running, World, event, until, until_async},
 };
@@ -116,6 +117,53 @@ async fn every_answer_to_a_dispatch() {
         })
         .await;
         comes_to(&peer, Protocol::EvHubGrpc, &expected, &what).await;
+    }
+}
+
+/// A message of gRPC, compressed or not.
+fn framed(compressed: bool, message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![u8::from(compressed)];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    frame
+}
+
+#[rustfmt::skip]
+#[tokio::test]
+async fn answers_that_no_grpc_server_gives() {
+    let again = |text| End::Dead(Reason::MaxAttempts, 1, text);
+    let never = |text| End::Dead(Reason::NotRetryable, 1, text);
+    let (mebibyte, bomb) = ("A".repeat(1 << 20), framed(true, &[0x1f; 4096]));
+    // A header and a body each, in a response without trailers.
+    let rows = [
+        ("a code of nobody", ("grpc-status", "17"), vec![], never("answered UNKNOWN")),
+        ("a code that is no number", ("grpc-status", "NaN"), vec![], never("answered UNKNOWN")),
+        ("a failure in the headers alone", ("grpc-status", "14"), vec![], again("answered UNAVAILABLE")),
+        ("a success in the headers alone", ("grpc-status", "0"), vec![], again("")),
+        ("no status", ("x-nothing", ""), vec![], again("")),
+        ("details of a mebibyte", ("grpc-status-details-bin", &mebibyte), vec![], again("")),
+        ("a bomb", ("grpc-encoding", "gzip"), bomb, again("gzip")),
+        ("a message without an end", ("x-nothing", ""), vec![0, 0, 0, 1, 0, 7], again("")),
+    ];
+    for (what, (name, value), body, expected) in rows {
+        let value = value.to_owned();
+        let first = move || {
+            let response = http::Response::builder().header("content-type", "application/grpc").header(name, &value);
+            response.body(tonic::body::Body::new(Full::from(body.clone()))).unwrap()
+        };
+        let scripts = Scripts {
+            dispatch: Some(Box::new(|_| Some(Ok(DispatchRsp::default())))),
+            first: Some(Box::new(first)),
+            ..Scripts::default()
+        };
+        let peer = Peer::new(scripts).await;
+        let mut world = world(&peer.url(), Protocol::EvHubGrpc).await;
+        world.retry(1, Duration::from_millis(10));
+        let running = world.start();
+        check(&world, &running, &expected, what).await;
+        world.publish("good", None).await;
+        until(what, || running.delivered() == 1).await;
+        running.stop().await;
     }
 }
 

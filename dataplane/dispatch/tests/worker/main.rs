@@ -26,6 +26,7 @@ mod policy;
 mod protocols;
 mod proxies;
 mod room;
+mod shares;
 mod start;
 mod tls;
 mod trace;

@@ -58,6 +58,7 @@ pub(crate) enum Answer {
 
 type Dispatching = Box<dyn Fn(&DispatchReq) -> Option<Called> + Send + Sync>;
 type Delivering = Box<dyn Fn(&Delivery) -> Answer + Send + Sync>;
+type Responding = Box<dyn Fn() -> http::Response<Body> + Send + Sync>;
 
 /// What a peer does.
 #[derive(Default)]
@@ -65,6 +66,8 @@ pub(crate) struct Scripts {
     /// `None` hangs.
     pub(crate) dispatch: Option<Dispatching>,
     pub(crate) deliver: Option<Delivering>,
+    /// What the first call is answered, whatever gRPC thinks of it.
+    pub(crate) first: Option<Responding>,
     pub(crate) tls: Option<ServerConfig>,
 }
 
@@ -151,9 +154,17 @@ impl Service {
             .add_service(ReceiverServer::new(self.clone()));
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (mut routes, seen) = (routes.clone(), Arc::clone(&self.seen));
+            let scripts = Arc::clone(&self.scripts);
             async move {
                 let request = request.map(Body::new);
-                seen.requests.lock().unwrap().push((request.version(), request.headers().clone()));
+                let earlier = {
+                    let mut requests = seen.requests.lock().unwrap();
+                    requests.push((request.version(), request.headers().clone()));
+                    requests.len() - 1
+                };
+                if let (0, Some(first)) = (earlier, &scripts.first) {
+                    return Ok(first());
+                }
                 let grpc =
                     request.headers().get("content-type").is_some_and(|kind| kind == "application/grpc");
                 if grpc {

@@ -64,6 +64,7 @@ async fn strangers_records_become_dead_letters_and_the_partition_goes_on() {
 /// A parked delivery as a worker of another time would have left it.
 fn parked(uid: &str, id: &str, seq: u64, offset: u64) -> Record {
     let parked = Parked {
+        log: 0,
         kind: Kind::Retry,
         topic: EVENTS.to_owned(),
         offset,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     target::{Reply, Target},
-    world::{EVENTS, Running, STATE, UID, World, event, until, until_async},
+    world::{EVENTS, Running, STATE, UID, World, event, now, until, until_async},
 };
 
 async fn publish(world: &World, id: &str, key: Option<&str>, controls: &Controls) {
@@ -73,7 +73,7 @@ async fn a_delay_holds_its_event_and_nobody_else_and_survives() {
     let running = world.start();
     until("those that do not wait are delivered", || running.delivered() == 2).await;
     world.until_committed(3).await;
-    assert_eq!(Progress::get(&running.progress.undelayed), 1);
+    assert_eq!(Progress::get(&running.progress.undelayed), 2);
     assert_eq!(Progress::get(&running.progress.delayed), 1);
     running.kill().await;
     assert_eq!(ids(&target), ["other", "plain"]);
@@ -251,6 +251,75 @@ async fn the_rate_is_kept_and_used() {
     running.stop().await;
     assert!(took >= Duration::from_millis(1_400), "the bucket is empty at first: {took:?}");
     assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn restarts_add_nothing_to_the_rate() {
+    let target = Target::new(|_| Reply::Status(200)).await;
+    let mut world = World::new(&target.url, 1).await;
+    let (a_second, burst) = (100, 100);
+    world.processor.policy.rate_limit =
+        Some(RateLimit { events: a_second, per: Duration::from_secs(1), burst });
+    world.publish_many("e", 2_000, None, 0).await;
+    let began = Instant::now();
+    for restarts in 1..=8 {
+        let running = world.start();
+        until("some are delivered", || running.delivered() >= 10).await;
+        running.kill().await;
+        let most = (began.elapsed().as_secs_f64() * f64::from(a_second)).ceil() as usize + restarts;
+        assert!(target.count() <= most, "{} attempts, at most {most} are allowed", target.count());
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_has_too_much_to_do_gets_fewer_at_once_and_then_more_again() {
+    let (busy, is_busy) = watch::channel(false);
+    let target = Target::new(move |_| {
+        Reply::After(Duration::from_millis(5), if *is_busy.borrow() { 429 } else { 200 })
+    })
+    .await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(10_000, Duration::from_millis(20));
+    world.processor.policy.max_in_flight = 32;
+    world.publish_many("e", 20_000, None, 0).await;
+    let running = world.start();
+    let allowed = || Progress::get(&running.progress.concurrency);
+    until("as many as may be are under way", || allowed() == 32 && target.most_at_once() == 32).await;
+    busy.send_replace(true);
+    until("fewer are", || allowed() <= 8).await;
+    busy.send_replace(false);
+    until("more are again", || allowed() >= 16).await;
+    assert!(!running.progress.breaker_open.load(Relaxed), "too much is no trouble");
+    running.kill().await;
+}
+
+#[tokio::test]
+async fn what_has_expired_is_attempted_no_more_and_counted() {
+    let target =
+        Target::new(|attempt| Reply::Status(if attempt.id() == "failing" { 408 } else { 200 })).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(10_000, Duration::from_millis(20));
+    let instant = |millis: i64| jiff::Timestamp::from_millisecond(millis).unwrap().to_string();
+    for (id, expiry) in [
+        ("expired", instant(now() - 1)),
+        ("failing", instant(now() + 700)),
+        ("fresh", instant(now() + 60_000)),
+        ("unclear", "tomorrow".to_owned()),
+    ] {
+        let mut event = event(id, Some(id));
+        event.extensions.push(("expirytime".to_owned(), expiry));
+        world.append(EVENTS, Place::Partition(0), kafka::encode(&event)).await;
+    }
+    let running = world.start();
+    until("two are discarded", || running.progress.discarded(Discard::Expired) == 2).await;
+    until("one is delivered", || running.delivered() == 1).await;
+    world.until_committed(4).await;
+    running.stop().await;
+    let ids = ids(&target);
+    assert!(!ids.contains(&"expired".to_owned()) && ids.contains(&"failing".to_owned()), "{ids:?}");
+    let letters = world.letters().await;
+    let reasons: Vec<_> = letters.iter().map(|(letter, _)| letter.reason).collect();
+    assert_eq!(reasons, [Reason::PoisonDecode], "what no publisher can have said is no event");
 }
 
 #[tokio::test]

@@ -113,6 +113,29 @@ async fn a_target_that_does_not_is_told_apart_in_its_dead_letters() {
 }
 
 #[tokio::test]
+async fn tickets_are_taken_and_a_flood_of_them_is_a_failure() {
+    for (tickets, delivered) in [(100, 1), (5_000, 0)] {
+        let authority = Authority::new("ours");
+        let mut tls = authority.server("localhost", false, BOTH);
+        tls.send_tls13_tickets = tickets;
+        let peer = Peer::new(Scripts { tls: Some(tls), ..Scripts::default() }).await;
+        let world = world(peer.port, &authority.pem, None, Protocol::CloudEvents).await;
+        let running = world.start();
+        world.publish("e", None).await;
+        let ended = async || running.delivered() == 1 || !world.letters().await.is_empty();
+        until_async("it has an end", ended).await;
+        let letters = world.letters().await;
+        let full = |text: &str| text.contains("message buffer full");
+        assert!(
+            letters.iter().all(|(letter, _)| letter.causes.iter().all(|cause| full(&cause.text))),
+            "{letters:?}"
+        );
+        assert_eq!((running.delivered(), letters.len()), (delivered, 1 - delivered as usize));
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_target_without_tls_is_no_riddle() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

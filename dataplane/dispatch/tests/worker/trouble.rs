@@ -8,14 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use evhub_dispatch::dead::Reason;
+use evhub_dispatch::{Progress, dead::Reason};
 use evhub_event::{Controls, Header, kafka, record::ORIGIN};
-use evhub_journal::{Journal, Place, TopicPartition};
+use evhub_journal::{Committed, Journal, Place, TopicPartition};
 use evhub_routing::{EvhubName, OnExhausted, Protocol, RateLimit, Start};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::{
-    target::{Reply, Target},
+    target::{Attempt, Reply, Target},
     world::{DEAD, EVENTS, INBOX, Running, World, event, now, until, until_async},
 };
 
@@ -227,6 +228,60 @@ async fn what_is_too_old_for_its_turn_uses_up_no_rate() {
     running.stop().await;
     assert_eq!(target.count(), attempts + 1);
     assert!(took < 10 * per, "{took:?} at one a second");
+}
+
+/// What is parked has an end by its bytes as well.
+#[tokio::test]
+async fn as_many_bytes_parked_as_may_be_stop_the_intake() {
+    let (up, is_up) = watch::channel(false);
+    let target = Target::new(move |_| Reply::Status(if *is_up.borrow() { 200 } else { 408 })).await;
+    let mut world = World::new(&target.url, 1).await;
+    world.retry(10_000, Duration::from_millis(50));
+    let one = kafka::encode(&event("e00", None)).size() as u64;
+    world.processor.policy.max_parked_bytes = 8 * one;
+    world.publish_many("e", 20, None, 0).await;
+    let running = world.start();
+    // What was taken in before the room was full is parked as well.
+    until("it is full", || running.progress.full.load(Relaxed)).await;
+    let parked = || Progress::get(&running.progress.parked_bytes);
+    until("there is as much as may be", || parked() >= 8 * one).await;
+    world.publish("late", None).await;
+    let before = target.count();
+    until("others are tried again", || target.count() > before + 50).await;
+    assert!(target.story().iter().all(|(id, _)| id != "late"), "it is not let in");
+    up.send_replace(true);
+    until("all are delivered", || running.delivered() == 21).await;
+    assert!(!running.progress.full.load(Relaxed));
+    running.stop().await;
+}
+
+/// Metadata that is gone or that nobody can read: everything parked is kept.
+#[tokio::test]
+async fn a_commit_without_a_claim_loses_nothing_that_is_parked() {
+    for metadata in ["", "no claim", "AAAA"] {
+        let (up, is_up) = watch::channel(false);
+        let target = Target::new(move |_| Reply::Status(if *is_up.borrow() { 200 } else { 408 })).await;
+        let mut world = World::new(&target.url, 1).await;
+        world.retry(10, Duration::from_millis(100));
+        world.publish_many("e", 5, Some("k"), 0).await;
+        world.publish_many("u", 5, None, 0).await;
+        let running = world.start();
+        until("all are parked", || Progress::get(&running.progress.parked) == 10).await;
+        world.until_committed(10).await;
+        running.stop().await;
+        let partition = TopicPartition { topic: EVENTS.to_owned(), partition: 0 };
+        world.commit(Committed { partition, offset: 10, metadata: metadata.to_owned() }).await;
+        up.send_replace(true);
+        let running = world.start();
+        until("all are delivered", || running.delivered() == 10).await;
+        world.until_committed(10).await;
+        until("nothing is parked", || Progress::get(&running.progress.parked) == 0).await;
+        running.stop().await;
+        let mut last = target.attempts();
+        last.retain(|attempt| attempt.epoch() > 1);
+        let keyed = last.iter().map(Attempt::id).filter(|id| id.starts_with('e'));
+        assert_eq!(keyed.collect::<Vec<_>>(), ["e0", "e1", "e2", "e3", "e4"], "{metadata:?}");
+    }
 }
 
 /// Delays are parked, and there is an end to what may be.

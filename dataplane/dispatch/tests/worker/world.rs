@@ -1,7 +1,7 @@
 //! One Processor on a log of its own: publishing to it, running its worker, looking at what it left.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -10,13 +10,15 @@ use bytes::Bytes;
 use evhub_dispatch::{
     Progress,
     dead::DeadLetter,
+    exchange::Exchange,
     protocol::Metadata,
     sender::Senders,
     worker::{Assignment, Room, Work, run},
 };
 use evhub_event::{Event, Record, kafka};
 use evhub_journal::{
-    Embedded, Journal, Place, Position, Stored, TopicPartition, TopicSettings, embedded::Options,
+    Committed, Embedded, Journal, Place, Polled, Position, Stored, Tail, TopicPartition, TopicSettings,
+    embedded::Options,
 };
 use evhub_routing::{
     Backoff, EvhubName, Growth, Name, OnExhausted, Order, Policy, Processor, Protocol, Retry, RetryAfter,
@@ -39,6 +41,9 @@ pub(crate) const INBOX: &str = "evhub.shop.billing.inbox";
 pub(crate) const GROUP: &str = "evhub.shop.billing.01234567";
 pub(crate) const UID: &str = "01234567-89ab-4def-8123-456789abcdef";
 
+/// How many are appended before their answers are awaited. A log on a slow disk has room for a few thousand.
+const APPENDED_AT_ONCE: usize = 1_000;
+
 /// Far longer than anything here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -47,9 +52,11 @@ pub(crate) struct World {
     pub(crate) processor: Processor,
     pub(crate) producers: BTreeMap<String, EvhubName>,
     pub(crate) inbox: watch::Sender<bool>,
+    pub(crate) dues: watch::Sender<Arc<BTreeSet<String>>>,
     pub(crate) resume: watch::Sender<u64>,
     pub(crate) senders: Senders,
     pub(crate) room: Room,
+    pub(crate) exchange: Exchange<Faulty>,
     _dir: TempDir,
 }
 
@@ -68,14 +75,17 @@ impl World {
         let options = Options { reserve_bytes: 0, ..Options::new(dir.path()) };
         let log = Faulty::new(Embedded::open(options).expect("a log"));
         let (inbox, resume) = (watch::channel(false).0, watch::channel(0).0);
+        let dues = watch::channel(Arc::default()).0;
         let world = Self {
             log,
             processor: processor(url, partitions),
             producers: Self::producers(),
             inbox,
+            dues,
             resume,
             senders: Senders::default(),
             room: Room::default(),
+            exchange: Exchange::none(),
             _dir: dir,
         };
         world.make(EVENTS, partitions).await;
@@ -118,9 +128,12 @@ impl World {
             progress: Arc::clone(&progress),
             senders: self.senders.clone(),
             inbox: self.inbox.subscribe(),
+            dues: self.dues.subscribe(),
             resume: self.resume.subscribe(),
             tracer: Tracer::default(),
             room: self.room.clone(),
+            exchange: self.exchange.clone(),
+            chains: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(run(assignment, async move {
@@ -159,8 +172,11 @@ impl World {
 
     async fn publish_all(&self, events: impl Iterator<Item = Event>, partition: u32) {
         let append = |event| self.log.log.append(EVENTS, Place::Partition(partition), kafka::encode(&event));
-        for append in events.map(append).collect::<Vec<_>>() {
-            append.await.expect("it is appended");
+        let mut appends = events.map(append).peekable();
+        while appends.peek().is_some() {
+            for append in appends.by_ref().take(APPENDED_AT_ONCE).collect::<Vec<_>>() {
+                append.await.expect("it is appended");
+            }
         }
     }
 
@@ -188,9 +204,18 @@ impl World {
         let at = TopicPartition { topic: topic.to_owned(), partition };
         let committed = self.log.log.committed(GROUP, &[at]).await.expect("it can be read");
         committed.first().map(|committed| {
-            let metadata = Metadata::decode(&committed.metadata, committed.offset).expect("a claim");
+            let text = committed.metadata.split('~').next().unwrap_or_default();
+            let metadata = Metadata::decode(text, committed.offset).expect("a claim");
             (committed.offset, metadata)
         })
+    }
+
+    /// Commits in the Processor's group, as somebody else who joined it might.
+    pub(crate) async fn commit(&self, committed: Committed) {
+        let mut tail = self.log.log.join(GROUP, &[EVENTS.to_owned()]).await.expect("a member");
+        while !matches!(tail.poll().await.expect("the log answers"), Polled::Assigned { .. }) {}
+        tail.commit(vec![committed]).await.expect("it is committed");
+        tail.leave().await;
     }
 
     /// Waits until everything of partition 0 below this offset is resolved and committed.
@@ -274,13 +299,20 @@ fn processor(url: &str, partitions: u32) -> Processor {
         uid: UID.to_owned(),
         generation: 7,
         created: now(),
+        dispatcher_id: "shop.billing".to_owned(),
         group: GROUP.to_owned(),
         state_topic: STATE.to_owned(),
         dead_topic: DEAD.to_owned(),
         inbox_topic: INBOX.to_owned(),
-        routes: vec![Route { producer: Name::new("shop", "orders"), topic: EVENTS.to_owned() }],
+        routes: vec![Route {
+            producer: Name::new("shop", "orders"),
+            topic: EVENTS.to_owned(),
+            due_topic: "evhub.shop.orders.due".to_owned(),
+        }],
         partitions,
         event_bytes: 1 << 20,
+        replicas: 1,
+        min_in_sync_replicas: 1,
         filter: None,
         delay_key: None,
         target: Target {
@@ -288,6 +320,8 @@ fn processor(url: &str, partitions: u32) -> Processor {
             protocol: Protocol::CloudEvents,
             timeout: Duration::from_secs(10),
             headers: Vec::new(),
+            secret: false,
+            service: None,
             tls: None,
         },
         policy: Policy {
@@ -310,5 +344,6 @@ fn processor(url: &str, partitions: u32) -> Processor {
         },
         start: Start::Earliest,
         suspend: false,
+        resume: None,
     }
 }

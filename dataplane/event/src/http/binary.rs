@@ -73,7 +73,7 @@ pub(super) fn decode(headers: &HeaderMap, content_type: Option<&str>, body: Byte
             let detail = "the header content-type says what ce-datacontenttype would; leave the latter out";
             return Err(Invalid::new(Reason::InvalidHeader, name, detail));
         }
-        draft.set(name, read(name, value)?)?;
+        draft.put(name, read(name, value)?)?;
     }
     if let Some(content_type) = content_type {
         draft.set("datacontenttype", content_type.to_owned())?;
@@ -88,7 +88,12 @@ pub(super) fn read(name: &str, value: &HeaderValue) -> Result<String, Invalid> {
         Invalid::new(Reason::InvalidHeader, name, format!("the header ce-{name} {problem}: {shown}"))
     };
     let text = value.to_str().map_err(|_| refused("must percent-encode what is not ASCII"))?;
-    let text = unquote(text.trim()).ok_or_else(|| refused("has a quote that does not end it"))?;
+    let text = text.trim();
+    // Nearly all values are themselves.
+    if !text.starts_with('"') && !text.contains('%') {
+        return Ok(text.to_owned());
+    }
+    let text = unquote(text).ok_or_else(|| refused("has a quote that does not end it"))?;
     let text = percent_decode_str(&text).decode_utf8().map_err(|_| refused("does not decode to UTF-8"))?;
     Ok(text.into_owned())
 }

@@ -55,7 +55,7 @@ use self::{
     core::Core,
     lock::Lock,
     notes::Mark,
-    request::{Noted, Reply, Request},
+    request::{Noted, Reply, Request, Tidy},
     writer::Writer,
 };
 pub use self::{
@@ -257,6 +257,10 @@ impl Journal for Embedded {
         self.count(topic)
     }
 
+    async fn look_up(&self, topic: &str) -> Result<Option<u32>, Error> {
+        Ok(self.partitions(topic))
+    }
+
     /// What [`Options::max_waiting`] and [`Options::max_waiting_bytes`] bound.
     fn waiting(&self) -> Option<(usize, usize)> {
         Some(self.core().queue.waiting())
@@ -297,6 +301,16 @@ impl Journal for Embedded {
 
     async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
         Ok(self.core().registry.partition(at)?.1.start())
+    }
+
+    async fn trim(&self, at: &TopicPartition, before: u64) -> Result<(), Error> {
+        let (part, bounds) = self.core().registry.partition(at)?;
+        let before = before.min(bounds.end());
+        if before <= bounds.start() {
+            return Ok(());
+        }
+        let tidy = Tidy::Trim(vec![(part, before)]);
+        self.ask(|reply| Request::Tidy { tidy, reply }).await.unwrap_or_else(|_| Err(gone()))
     }
 
     async fn end(&self, at: &TopicPartition) -> Result<u64, Error> {

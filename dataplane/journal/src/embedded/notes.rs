@@ -204,6 +204,7 @@ fn decode(rest: &mut &[u8]) -> Option<Note> {
                 retention,
                 retention_bytes,
                 reserved,
+                ..TopicSettings::default()
             };
             Note::Topic(name, TopicNote { id, settings })
         }

@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File},
     io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -104,35 +106,34 @@ impl Options {
     }
 }
 
-/// Locks the folder, recovers what is in it and makes that known.
+/// Locks the folder, recovers what is in it and makes that known. Folders that are made for it are durable when this returns:
+/// one that a power cut takes away takes along whatever was synced in it.
 pub(super) fn open(options: Options) -> Result<(Lock, Core, Opened), OpenError> {
     let dir = options.dir.clone();
     let io = |source| OpenError::Io { dir: dir.clone(), source };
-    make(&dir).map_err(io)?;
+    let core = Core::new(options);
+    let changed = changed_by_making(&core.dir);
+    fs::create_dir_all(&core.dir).map_err(io)?;
     let lock = Lock::acquire(&dir.join("lock")).map_err(|error| match error {
         LockError::Held(holder) => OpenError::InUse { dir: dir.clone(), holder },
         LockError::Io(source) => io(source),
     })?;
-    let core = Core::new(options);
-    make(&core.dir).map_err(io)?;
-    let opened = recover::open(&core.dir, core.options.segment_bytes, &[]).map_err(|error| match error {
+    // At once: what waits for the disk together waits hardly longer than one alone, and a start consists of that.
+    let (opened, synced) = thread::scope(|scope| {
+        let syncing = changed.iter().map(|dir| scope.spawn(move || File::open(dir)?.sync_all()));
+        let syncing: Vec<_> = syncing.collect();
+        let opened = recover::open(&core.dir, core.options.segment_bytes, &[]);
+        let synced = syncing.into_iter().map(|sync| sync.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (opened, synced.collect::<io::Result<()>>())
+    });
+    synced.map_err(io)?;
+    let opened = opened.map_err(|error| match error {
         StoreError::Format(found) => OpenError::Format { dir: dir.clone(), found },
         error => unreadable(&dir, error),
     })?;
     core.registry.reset(&opened.image).map_err(|error| unreadable(&dir, error))?;
     core.set_log(Some(opened.log.clone()));
     Ok((lock, core, opened))
-}
-
-/// Makes a folder and those above it that are not there. Durable when this returns: a folder that a power cut takes away
-/// takes along whatever was synced in it.
-fn make(dir: &Path) -> io::Result<()> {
-    let changed = changed_by_making(dir);
-    fs::create_dir_all(dir)?;
-    for dir in changed {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// The folders that get a new entry when this one is made.
@@ -159,7 +160,5 @@ mod tests {
         let (a, b) = (there.join("a"), there.join("a/b"));
         assert_eq!(changed_by_making(&there.join("a/b/c")), [b, a, there.to_owned()]);
         assert_eq!(changed_by_making(Path::new("not/there")), [Path::new("not"), Path::new(".")]);
-        make(&there.join("a/b/c")).unwrap();
-        assert!(there.join("a/b/c").is_dir());
     }
 }

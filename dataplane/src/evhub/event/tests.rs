@@ -3,6 +3,7 @@
 use evhub_proto::evhub_comm::{EventComm, EventDelayTrigger, EventIdempotent, EventSource, EventTag};
 
 use super::*;
+use crate::evhub::Code;
 
 fn message() -> Message {
     let source = EventSource {
@@ -98,24 +99,32 @@ fn a_delay_that_is_over_is_none() {
             delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay_time) }),
             ..trigger(2)
         };
-        assert!(read("id", message(), Some(trigger), None).is_ok());
+        let (_, controls) = read("id", message(), Some(trigger), None).unwrap();
+        assert_eq!(controls.when, None);
+    }
+}
+
+#[test]
+fn a_delay_is_a_time_to_come_in_whole_milliseconds_and_never_early() {
+    for (delay_time, millis) in [(delay(1, 0), 1_000), (delay(0, 1), 1), (delay(9, 999_999_999), 10_000)] {
+        let trigger = EventTrigger {
+            delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay_time) }),
+            ..trigger(2)
+        };
+        let (_, controls) = read("id", message(), Some(trigger), None).unwrap();
+        assert_eq!(controls.when, Some(When::After(Duration::from_millis(millis))));
     }
 }
 
 #[test]
 fn what_cannot_be_done_is_refused_with_its_code() {
-    let delayed = EventTrigger {
-        delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay(1, 0)) }),
-        ..trigger(2)
-    };
     let mixed = EventTrigger {
         delay_trigger: Some(EventDelayTrigger { delay_time: Some(delay(1, -1)) }),
         ..trigger(2)
     };
     let list = |entries: Vec<_>| EventTrigger { delay_process_trigger_list: entries, ..trigger(4) };
     let cases = [
-        (delayed, Code::DelayProduce),
-        (trigger(3), Code::DelayProduce),
+        (trigger(3), Code::Parameter),
         (trigger(2), Code::Parameter),
         (trigger(99), Code::Parameter),
         (mixed, Code::Parameter),
@@ -128,9 +137,23 @@ fn what_cannot_be_done_is_refused_with_its_code() {
         let shown = format!("{trigger:?}");
         assert_eq!(read("id", message(), Some(trigger), None).unwrap_err().code, code, "{shown}");
     }
-    let idempotent = EventIdempotent { key: "k".to_owned(), idempotent_time: None };
+    let idempotent = EventIdempotent { key: "k".repeat(257), idempotent_time: None };
     let option = EventOption { idempotent: Some(idempotent), ordering_key: String::new() };
-    assert_eq!(read("id", message(), None, Some(option)).unwrap_err().code, Code::System);
+    assert_eq!(read("id", message(), None, Some(option)).unwrap_err().code, Code::Parameter);
+}
+
+#[test]
+fn a_key_is_taken_with_its_time_and_one_of_nothing_is_none() {
+    let with = |key: &str, idempotent_time| {
+        let idempotent = Some(EventIdempotent { key: key.to_owned(), idempotent_time });
+        let option = EventOption { idempotent, ordering_key: String::new() };
+        read("id", message(), None, Some(option)).unwrap().1.idempotency
+    };
+    let key = |window| Some(Idempotency { key: "k".to_owned(), window });
+    assert_eq!(with("", None), None);
+    assert_eq!(with("k", None), key(None));
+    assert_eq!(with("k", Some(delay(0, 0))), key(None));
+    assert_eq!(with("k", Some(delay(5, 0))), key(Some(Duration::from_secs(5))));
 }
 
 #[test]

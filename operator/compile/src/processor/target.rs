@@ -2,33 +2,55 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use evhub_crds::{Reason, processor};
+use evhub_crds::{
+    Port, Reason,
+    processor::{self, SecretKey},
+};
 use evhub_routing::{Name, Protocol, Target, Tls};
 use http::{HeaderName, HeaderValue, Uri, uri::Scheme};
+use serde_json::Value;
 
 use super::invalid;
 use crate::{
     verdict::Finding,
-    world::{Egress, Settings},
+    world::{Egress, Missing, Services, Settings},
 };
 
-/// The target of a Processor in this namespace, or all that is wrong with it.
+/// What is said of where something is: a Service, or a URL.
+pub(crate) struct Place<'a> {
+    /// The field that says so.
+    pub field: &'a str,
+    pub service: Option<&'a processor::Service>,
+    pub url: Option<&'a str>,
+    /// Whether a Service is spoken to over TLS.
+    pub tls: bool,
+}
+
+/// The Secrets that a Processor of this namespace names, whatever else it says.
+pub fn secrets(namespace: &str, spec: &Value) -> Vec<Name> {
+    let headers = spec.pointer("/target/headers").and_then(Value::as_array).into_iter().flatten();
+    let names = headers.filter_map(|header| header.pointer("/secret/name")?.as_str());
+    names.map(|name| Name::new(namespace, name)).collect()
+}
+
+/// The target of a Processor in this namespace, and what of it is not as it should be; or all that is wrong with it.
 pub(super) fn target(
     settings: &Settings,
     namespace: &str,
     spec: &processor::Target,
-) -> Result<Target, Vec<Finding>> {
+) -> Result<(Target, Vec<Finding>), Vec<Finding>> {
     let processor::Target { service: of, url: at, protocol, timeout, headers: given, tls: secured } = spec;
-    let url = match (of, at) {
-        (Some(of), _) => service(settings, namespace, of, secured.is_some()),
-        (None, Some(at)) => url(settings.egress, at),
-        // Said already: the spec breaks a rule.
-        (None, None) => return Err(Vec::new()),
-    };
+    let place =
+        Place { field: "spec.target", service: of.as_ref(), url: at.as_deref(), tls: secured.is_some() };
+    // Said already: the spec breaks a rule.
+    let url = place.address(settings, namespace).ok_or_else(Vec::new)?;
     let tls = secured.as_ref().map(|secured| tls(namespace, of.as_ref(), secured)).transpose();
-    match (url, headers(given), tls) {
-        (Ok(url), Ok(headers), Ok(tls)) => {
-            Ok(Target { url, protocol: speaks(*protocol), timeout: timeout.get(), headers, tls })
+    match (url, headers(settings, namespace, given), tls) {
+        (Ok(url), Ok((headers, degraded)), Ok(tls)) => {
+            let service = of.as_ref().map(|service| Name::new(namespace, &service.name));
+            let secret = given.iter().any(|header| header.secret.is_some());
+            let (protocol, timeout) = (speaks(*protocol), timeout.get());
+            Ok((Target { url, service, protocol, timeout, headers, secret, tls }, degraded))
         }
         (url, headers, tls) => Err([url.err(), headers.err(), tls.err()].into_iter().flatten().collect()),
     }
@@ -45,28 +67,83 @@ fn speaks(protocol: processor::Protocol) -> Protocol {
     }
 }
 
-// === a Service ===
+// === an address ===
 
-fn service(
-    settings: &Settings,
-    namespace: &str,
-    spec: &processor::Service,
-    tls: bool,
-) -> Result<Uri, Finding> {
-    let processor::Service { name, port, path } = spec;
-    let name = Name::new(namespace, name);
-    let (scheme, default) = if tls { (Scheme::HTTPS, 443) } else { (Scheme::HTTP, 80) };
-    let address = settings.services.find(&name, port.as_ref(), default).ok_or_else(|| {
-        let of_port = port.as_ref().map(|port| format!(" (port {port})")).unwrap_or_default();
-        let message = format!(
-            "it is not known where the Service {name}{of_port} is; outside of a cluster, say so: \
-             --service {name}=127.0.0.1:8089"
-        );
-        Finding::new(Reason::NotFound, Some("spec.target.service"), message)
-    })?;
-    let path = path.as_deref().unwrap_or("/");
-    let url = Uri::builder().scheme(scheme).authority(address).path_and_query(path).build();
-    url.map_err(|error| invalid("spec.target.service.path", &error))
+impl Place<'_> {
+    /// Where that is, seen from this namespace; `None` if nothing is said.
+    pub(crate) fn address(&self, settings: &Settings, namespace: &str) -> Option<Result<Uri, Finding>> {
+        match (self.service, self.url) {
+            (Some(service), _) => Some(self.of_service(settings, namespace, service)),
+            (None, Some(text)) => Some(url(&settings.egress, &format!("{}.url", self.field), text)),
+            (None, None) => None,
+        }
+    }
+
+    fn of_service(
+        &self,
+        settings: &Settings,
+        namespace: &str,
+        spec: &processor::Service,
+    ) -> Result<Uri, Finding> {
+        let processor::Service { name, port, path } = spec;
+        let name = Name::new(namespace, name);
+        let (scheme, default) = if self.tls { (Scheme::HTTPS, 443) } else { (Scheme::HTTP, 80) };
+        let address = settings.services.find(&name, port.as_ref(), default).map_err(|missing| {
+            nowhere(self.field, (&settings.services, missing), &name, port.as_ref(), default)
+        })?;
+        let path = path.as_deref().unwrap_or("/");
+        let url = Uri::builder().scheme(scheme).authority(address).path_and_query(path).build();
+        url.map_err(|error| invalid(&format!("{}.service.path", self.field), &error))
+    }
+}
+
+/// Why it is not known where a Service is, and what to do.
+fn nowhere(
+    at: &str,
+    (services, missing): (&Services, Missing),
+    name: &Name,
+    port: Option<&Port>,
+    default: u16,
+) -> Finding {
+    let said = port.map(|port| format!(" (port {port})")).unwrap_or_default();
+    let port = port.map_or_else(|| default.to_string(), ToString::to_string);
+    let (reason, field, message) = match missing {
+        Missing::Port if services.are_told() => (
+            Reason::PortNotFound,
+            ".service.port",
+            format!(
+                "the Service {name} is known, and its port {port} is not; outside of a cluster, say where it is: \
+                 --service {name}:{port}=127.0.0.1:8089"
+            ),
+        ),
+        Missing::Port => (
+            Reason::PortNotFound,
+            ".service.port",
+            format!("the Service {name} has no port {port}; deliveries begin when it has"),
+        ),
+        Missing::Service if services.are_told() => (
+            Reason::NotFound,
+            ".service",
+            format!(
+                "it is not known where the Service {name}{said} is; outside of a cluster, say so: \
+                 --service {name}=127.0.0.1:8089"
+            ),
+        ),
+        Missing::Service => (
+            Reason::NotFound,
+            ".service",
+            format!("there is no Service {name}; deliveries begin when there is"),
+        ),
+        Missing::External => (
+            Reason::EgressDenied,
+            ".service",
+            format!(
+                "the Service {name} is of type ExternalName, which leads out of the cluster: write its host \
+                 into {at}.url, where the administrator allows it"
+            ),
+        ),
+    };
+    Finding::new(reason, Some(&format!("{at}{field}")), message)
 }
 
 fn tls(namespace: &str, of: Option<&processor::Service>, spec: &processor::Tls) -> Result<Tls, Finding> {
@@ -83,10 +160,12 @@ fn tls(namespace: &str, of: Option<&processor::Service>, spec: &processor::Tls) 
 
 // === a URL ===
 
-const URL: &str = "spec.target.url";
-
-fn url(egress: Egress, text: &str) -> Result<Uri, Finding> {
-    let invalid = |what: &str| Finding::new(Reason::Invalid, Some(URL), format!("not a URL: {what}"));
+fn url(egress: &Egress, field: &str, text: &str) -> Result<Uri, Finding> {
+    let invalid = |what: &str| Finding::new(Reason::Invalid, Some(field), format!("not a URL: {what}"));
+    let denied = |host: &str, rule: &str| {
+        let host: String = host.chars().take(64).collect();
+        Finding::new(Reason::EgressDenied, Some(field), format!("{rule} (got host {host})"))
+    };
     let url: Uri = text.parse().map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
     let host = url.host().ok_or_else(|| invalid("it names no host"))?;
     // A port out of range reads as none at all.
@@ -95,11 +174,16 @@ fn url(egress: Egress, text: &str) -> Result<Uri, Finding> {
         return Err(invalid("a port is between 1 and 65535"));
     }
     match egress {
+        Egress::Anywhere => Ok(url),
         Egress::Loopback if is_loopback(host) => Ok(url),
         Egress::Loopback => {
             Err(denied(host, "deliveries go to this machine alone: 127.0.0.0/8, [::1] or localhost"))
         }
-        Egress::Denied => Err(denied(host, "the administrator allows no URL targets")),
+        Egress::Only(allowed) if allowed.iter().any(|one| one.is_of(host)) => Ok(url),
+        Egress::Only(allowed) if allowed.is_empty() => {
+            Err(denied(host, "the administrator allows no URL targets"))
+        }
+        Egress::Only(_) => Err(denied(host, "it is none that the administrator allows by --egress-allow")),
     }
 }
 
@@ -114,22 +198,42 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-fn denied(host: &str, rule: &str) -> Finding {
-    let host: String = host.chars().take(64).collect();
-    Finding::new(Reason::EgressDenied, Some(URL), format!("{rule} (got host {host})"))
-}
+/// Headers, and what of them is not as it should be.
+type Headers = (Vec<(HeaderName, HeaderValue)>, Vec<Finding>);
 
-fn headers(spec: &[processor::Header]) -> Result<Vec<(HeaderName, HeaderValue)>, Finding> {
-    let header = |(index, header): (usize, &processor::Header)| {
+fn headers(settings: &Settings, namespace: &str, spec: &[processor::Header]) -> Result<Headers, Finding> {
+    let (mut headers, mut degraded) = (Vec::new(), Vec::new());
+    for (index, header) in spec.iter().enumerate() {
         let field = |part| format!("spec.target.headers[{index}].{part}");
         let name = header
             .name
             .parse()
             .map_err(|error: http::header::InvalidHeaderName| invalid(&field("name"), &error))?;
-        let mut value =
-            HeaderValue::from_str(&header.value).map_err(|error| invalid(&field("value"), &error))?;
+        let mut value = match (&header.value, &header.secret) {
+            (Some(value), _) => {
+                HeaderValue::from_str(value).map_err(|error| invalid(&field("value"), &error))?
+            }
+            (None, Some(SecretKey { name, key })) => {
+                let (value, problem) = settings.secrets.find(&Name::new(namespace, name), key);
+                let finding =
+                    |message| Finding::new(Reason::SecretUnavailable, Some(&field("secret")), message);
+                match (value, problem) {
+                    (Some(value), None) => value,
+                    (Some(value), Some(problem)) => {
+                        degraded.push(finding(format!("{problem}; the value that it had is sent on")));
+                        value
+                    }
+                    (None, problem) => {
+                        let problem = problem.unwrap_or_default();
+                        return Err(finding(format!("{problem}; nothing is delivered until it has a value")));
+                    }
+                }
+            }
+            // Said already: the spec breaks a rule.
+            (None, None) => continue,
+        };
         value.set_sensitive(true);
-        Ok((name, value))
-    };
-    spec.iter().enumerate().map(header).collect()
+        headers.push((name, value));
+    }
+    Ok((headers, degraded))
 }

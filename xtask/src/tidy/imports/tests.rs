@@ -7,30 +7,42 @@ use crate::tidy::workspace;
 const TABLE: &str = "
 evhub-crds          |                                                     | kube-client kube-runtime tokio evhub-routing
 evhub-event         |                                                     | tokio kube kube-core kube-client rdkafka
-evhub-routing       | evhub-event evhub-proto                             | tokio tonic kube kube-client rdkafka evhub-crds
-evhub-compile       | evhub-crds evhub-routing                            | tokio kube-client kube-runtime tonic rdkafka
+evhub-routing       | evhub-cron evhub-event evhub-messages               | tokio tonic kube kube-client rdkafka evhub-crds
+evhub-compile       | evhub-crds evhub-cron evhub-routing                 | tokio kube-client kube-runtime tonic rdkafka
 evhub-journal       | evhub-event evhub-backoff                           | kube kube-client tonic evhub-routing evhub-crds rdkafka
 evhub-kafka         | evhub-event evhub-backoff evhub-journal             | kube kube-client tonic evhub-routing evhub-crds
 evhub-dispatch      | evhub-event evhub-routing evhub-journal evhub-proto evhub-backoff evhub-telemetry | kube kube-client evhub-crds rdkafka
-evhub-ledger        | evhub-event evhub-routing evhub-journal evhub-backoff | kube kube-client evhub-crds rdkafka
-evhub-dataplane     | evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-crds evhub-compile rdkafka
-evhub-dataplane-bin | evhub-dataplane evhub-kafka                         | evhub-crds evhub-compile
-evhub-control       | evhub-compile evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | kube-client kube-runtime evhub-journal evhub-dispatch evhub-ledger
-evhub-operator      | evhub-crds evhub-compile evhub-control evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | evhub-journal evhub-dispatch evhub-ledger rdkafka
-evhub               | evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | rdkafka rdkafka-sys
-evhub-proto         |                                                     | rdkafka kube
+evhub-ledger        | evhub-event evhub-routing evhub-journal evhub-backoff evhub-cron | kube kube-client evhub-crds rdkafka
+evhub-dataplane     | evhub-certificates evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-crds evhub-compile rdkafka
+evhub-dataplane-bin | evhub-dataplane evhub-kafka evhub-lifecycle evhub-telemetry | evhub-crds evhub-compile
+evhub-control       | evhub-certificates evhub-compile evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | kube-client kube-runtime evhub-journal evhub-dispatch evhub-ledger
+evhub-operator      | evhub-crds evhub-compile evhub-control evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-journal evhub-dispatch evhub-ledger rdkafka
+evhub               | evhub-certificates evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-messages evhub-proto evhub-lifecycle evhub-backoff evhub-cron evhub-telemetry | rdkafka rdkafka-sys
+evhub-messages      |                                                     | tokio tonic kube rdkafka
+evhub-proto         | evhub-messages                                      | rdkafka kube
 evhub-lease         |                                                     | rdkafka
 evhub-lifecycle     |                                                     | rdkafka
+evhub-certificates  | evhub-lifecycle                                     | kube rdkafka
 evhub-backoff       |                                                     | tokio rdkafka
+evhub-cron          |                                                     | tokio rdkafka
 evhub-telemetry     |                                                     | rdkafka
-evhub-bench         | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry |
-evhub-fuzz          | evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-control evhub-operator evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry |
-evhub-e2e           |                                                     |
-xtask               |                                                     | tokio
+evhub-bench         | evhub-certificates evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-brokers evhub-control evhub-operator evhub-messages evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-cluster evhub-cron evhub-telemetry |
+evhub-fuzz          | evhub-certificates evhub evhub-crds evhub-event evhub-routing evhub-compile evhub-journal evhub-kafka evhub-dispatch evhub-ledger evhub-dataplane evhub-dataplane-bin evhub-brokers evhub-control evhub-operator evhub-messages evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-cluster evhub-cron evhub-telemetry |
+evhub-e2e           | evhub-brokers                                       |
+evhub-charts        | evhub-cluster                                       | tokio kube rdkafka
+evhub-brokers       |                                                     | tokio kube rdkafka
+evhub-cluster       |                                                     | tokio kube rdkafka
+xtask               | evhub-brokers evhub-cluster                         | tokio
 ";
 
-const OURS: [&str; 22] = [
+const OURS: [&str; 28] = [
+    "evhub-brokers",
+    "evhub-certificates",
+    "evhub-charts",
+    "evhub-cluster",
+    "evhub-cron",
     "evhub-crds",
+    "evhub-messages",
     "evhub-proto",
     "evhub-event",
     "evhub-routing",

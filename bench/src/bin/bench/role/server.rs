@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -45,33 +45,59 @@ pub(crate) async fn bare() -> Result<()> {
 
 /// Takes events, each for a random time of up to so many microseconds, and tells what it has seen to who asks.
 pub(crate) async fn sink(micros: u64) -> Result<()> {
-    let log = Arc::new(Mutex::new(Log::default()));
+    let log = Shared::default();
     serve(move |request| {
-        let log = Arc::clone(&log);
+        let log = log.clone();
         async move {
-            let with =
-                |act: &mut dyn FnMut(&mut Log)| act(&mut log.lock().unwrap_or_else(PoisonError::into_inner));
             if request.method() == Method::GET {
-                let mut seen = Seen::default();
-                with(&mut |log| seen = log.seen());
-                return Response::new(Full::from(serde_json::to_vec(&seen).unwrap_or_default()));
+                return log.tell();
             }
             let came = Instant::now();
             let (parts, body) = request.into_parts();
             let _ = body.collect().await;
-            with(&mut |log| log.came(&parts.headers, came));
+            let number = |name: &str, radix| {
+                let value = parts.headers.get(name)?.to_str().ok()?;
+                u64::from_str_radix(value, radix).ok()
+            };
+            let (id, key) = (number("ce-id", 16), number("ce-partitionkey", 10));
+            log.with(|log| log.came(id.unwrap_or_default(), key.unwrap_or_default(), came));
             if micros > 0 {
                 tokio::time::sleep(Duration::from_micros(fastrand::u64(0..=micros))).await;
             }
-            with(&mut |log| log.answered(came));
+            log.with(|log| log.answered(came));
             only(StatusCode::NO_CONTENT)
         }
     })
     .await
 }
 
+/// Tells whoever asks there what was seen.
+pub(crate) async fn tell_who_asks(listener: TcpListener, log: Shared) -> Result<()> {
+    answer_all(listener, move |_| {
+        let log = log.clone();
+        async move { log.tell() }
+    })
+    .await
+}
+
+/// What was seen so far; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Log>>);
+
+impl Shared {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Log) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self) -> Response<Full<Bytes>> {
+        let seen = self.with(|log| log.seen());
+        Response::new(Full::from(serde_json::to_vec(&seen).unwrap_or_default()))
+    }
+}
+
+/// What came and was answered.
 #[derive(Default)]
-struct Log {
+pub(crate) struct Log {
     seen: Seen,
     began: Option<Instant>,
     ended: Option<Instant>,
@@ -82,15 +108,9 @@ struct Log {
 }
 
 impl Log {
-    fn came(&mut self, headers: &HeaderMap, now: Instant) {
+    /// An event of this number and key came.
+    pub(crate) fn came(&mut self, id: u64, key: u64, now: Instant) {
         self.began.get_or_insert(now);
-        let number = |name: &str, radix| {
-            headers
-                .get(name)
-                .and_then(|value| u64::from_str_radix(value.to_str().ok()?, radix).ok())
-                .unwrap_or(0)
-        };
-        let (id, key) = (number("ce-id", 16), number("ce-partitionkey", 10));
         let (word, bit) = ((id / 64) as usize, 1 << (id % 64));
         if self.known.len() <= word {
             self.known.resize(word + 1, 0);
@@ -106,7 +126,8 @@ impl Log {
         *latest = id.max(*latest);
     }
 
-    fn answered(&mut self, came: Instant) {
+    /// One that came then is answered.
+    pub(crate) fn answered(&mut self, came: Instant) {
         self.ended = Some(Instant::now());
         self.seen.answered += 1;
         self.busy += came.elapsed();
@@ -128,6 +149,13 @@ async fn serve<F: Future<Output = Response<Full<Bytes>>> + Send>(
 ) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
     println!("{}", listener.local_addr()?);
+    answer_all(listener, answer).await
+}
+
+async fn answer_all<F: Future<Output = Response<Full<Bytes>>> + Send>(
+    listener: TcpListener,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

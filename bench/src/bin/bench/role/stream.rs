@@ -24,7 +24,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prost::Message as _;
+use prost::Message;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
 
 use super::{Load, load::tell};
@@ -120,6 +120,11 @@ fn request(first: u64, batch: u64, keys: u64, data: &Bytes) -> Bytes {
         events,
         correlation: first,
     };
+    framed(&message)
+}
+
+/// A message as gRPC frames it.
+pub(crate) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(5 + length);
     bytes.put_u8(0);
@@ -127,6 +132,15 @@ fn request(first: u64, batch: u64, keys: u64, data: &Bytes) -> Bytes {
     // There is room for it.
     let _ = message.encode(&mut bytes);
     bytes.freeze()
+}
+
+/// The next message of what came, if there is a whole one.
+pub(crate) fn unframed(buffer: &mut BytesMut) -> Option<BytesMut> {
+    let length = buffer.get(1..5)?.get_u32() as usize;
+    (buffer.len() >= 5 + length).then(|| {
+        buffer.advance(5);
+        buffer.split_to(length)
+    })
 }
 
 fn event(number: u64, keys: u64, data: &Bytes) -> CloudEvent {
@@ -152,11 +166,8 @@ async fn accepted(mut body: Incoming, free: &Semaphore, counts: impl Fn() -> boo
         let frame = frame?;
         let Some(data) = frame.data_ref() else { continue };
         buffer.extend_from_slice(data);
-        while let Some(length) = buffer.get(1..5).map(|mut length| length.get_u32() as usize)
-            && buffer.len() >= 5 + length
-        {
-            buffer.advance(5);
-            let answer = PublishResponse::decode(buffer.split_to(length))?;
+        while let Some(message) = unframed(&mut buffer) {
+            let answer = PublishResponse::decode(message)?;
             let refused = answer.outcomes.iter().find(|outcome| outcome.kind() != Kind::Accepted);
             ensure!(refused.is_none(), "an event was not accepted: {refused:?}");
             free.add_permits(1);

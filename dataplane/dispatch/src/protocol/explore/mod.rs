@@ -37,7 +37,12 @@ fn delaying(log: &[u8], delayed: &[u64], budget: Budget) -> Scenario {
 }
 
 const fn budget(rebalances: u8, crashes: u8, failures: u8, doubts: u8) -> Budget {
-    Budget { rebalances, crashes, failures, doubts }
+    Budget { rebalances, crashes, failures, doubts, behind: 0 }
+}
+
+/// Once, whoever is asked for the `.state` topic's end is behind.
+const fn behind(budget: Budget) -> Budget {
+    Budget { behind: 1, ..budget }
 }
 
 /// Records, budget, and whether the test command runs it or only the full search.
@@ -52,6 +57,9 @@ const SCENARIOS: &[(&str, &[u8], Budget, bool)] = &[
     ("A,A; 1 crash, 1 failure", &[A, A], budget(0, 1, 1, 0), false),
     ("A,B; 1 rebalance, 1 failure", &[A, B], budget(1, 0, 1, 0), false),
     ("A,A,A; 1 failure", &[A, A, A], budget(0, 0, 1, 0), false),
+    ("A; 1 rebalance, 2 failures, 1 end that is behind", &[A], behind(budget(1, 0, 2, 0)), false),
+    ("A; 1 crash, 2 failures, 1 end that is behind", &[A], behind(budget(0, 1, 2, 0)), false),
+    ("A,A; 1 crash, 1 failure, 1 end that is behind", &[A, A], behind(budget(0, 1, 1, 0)), false),
     ("A; 2 rebalances, 2 failures, 1 doubt", &[A], budget(2, 0, 2, 1), true),
     ("A,A; 1 rebalance, 1 crash, 1 failure", &[A, A], budget(1, 1, 1, 0), true),
     ("A,A; 2 rebalances, 1 failure", &[A, A], budget(2, 0, 1, 0), true),
@@ -117,9 +125,10 @@ fn a_weaker_order_than_promised_is_found() {
 
 #[test]
 fn each_planted_deviation_is_found() {
-    let cases: [(Deviation, &[u8], Budget); 10] = [
+    let cases: [(Deviation, &[u8], Budget); 11] = [
         (Deviation::TombstoneBeforeCommit, &[A], budget(2, 0, 2, 0)),
         (Deviation::NoDeadList, &[A], budget(1, 0, 1, 0)),
+        (Deviation::HighIgnored, &[A], behind(budget(1, 0, 1, 0))),
         (Deviation::FloorIgnored, &[A], budget(2, 0, 2, 0)),
         (Deviation::EpochIgnored, &[A], budget(1, 0, 1, 0)),
         (Deviation::AttemptBeforeReplay, &[A, A], budget(1, 0, 1, 0)),

@@ -41,6 +41,8 @@ pub(super) struct Budget {
     pub(super) failures: u8,
     /// An append or commit is refused, or is not answered and applied now, later or never.
     pub(super) doubts: u8,
+    /// Whoever is asked for the `.state` topic's end is behind.
+    pub(super) behind: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +80,8 @@ pub(super) enum Phase {
     /// Everything is forgotten, and the answer to a commit is awaited before anything is fetched.
     Settling,
     Fetched(Option<(u64, Metadata)>),
-    Loading(Loading<u8>, u64, u64),
+    /// How far it is read and is to be, and whether whoever is asked is behind.
+    Loading(Loading<u8>, u64, u64, bool),
     Claiming(Claiming<u8>),
     Owner(Partition<u8>, u64),
 }
@@ -121,11 +124,19 @@ pub(super) struct World {
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Rebalance { to: u8 },
-    Crash { who: u8, commit_applied: bool, to: u8 },
+    Rebalance {
+        to: u8,
+    },
+    Crash {
+        who: u8,
+        commit_applied: bool,
+        to: u8,
+    },
     Assigned(u8),
     Lost(u8),
     TakeEnd(u8),
+    /// From a broker that knows of so much, and goes on to.
+    TakeEarlierEnd(u8, u64),
     ReadState(u8),
     Receive(u8),
     Start(u8),
@@ -138,7 +149,10 @@ pub(super) enum Action {
     Commit(u8),
     Committed(u8),
     CommitRejected(u8),
-    CommitUnanswered { who: u8, applied: bool },
+    CommitUnanswered {
+        who: u8,
+        applied: bool,
+    },
     Compact,
 }
 
@@ -196,7 +210,12 @@ impl World {
         }
         match &worker.phase {
             Phase::Idle | Phase::Settling | Phase::Claiming(_) => {}
-            Phase::Fetched(_) => actions.push(Action::TakeEnd(who)),
+            Phase::Fetched(_) => {
+                actions.push(Action::TakeEnd(who));
+                if self.budget.behind > 0 {
+                    actions.extend((0..self.state.len() as u64).map(|end| Action::TakeEarlierEnd(who, end)));
+                }
+            }
             Phase::Loading(..) => actions.push(Action::ReadState(who)),
             Phase::Owner(partition, next) => {
                 if *next < scenario.log.len() as u64 && partition.has_room() {
@@ -259,7 +278,11 @@ impl World {
             Action::Crash { who, commit_applied, to } => self.crash(who, commit_applied, to),
             Action::Assigned(who) => self.assigned(who),
             Action::Lost(who) => self.drop_work(who, Phase::Idle),
-            Action::TakeEnd(who) => self.take_end(who, scenario),
+            Action::TakeEnd(who) => self.take_end(who, self.state.len() as u64, false, scenario),
+            Action::TakeEarlierEnd(who, end) => {
+                self.budget.behind -= 1;
+                self.take_end(who, end, true, scenario);
+            }
             Action::ReadState(who) => self.read_state(who, scenario),
             Action::Receive(who) => self.receive(who, scenario),
             Action::Start(who) => self.start(who),
@@ -433,8 +456,7 @@ impl World {
 
     // === taking over ===
 
-    fn take_end(&mut self, who: u8, scenario: &Scenario) {
-        let end = self.state.len() as u64;
+    fn take_end(&mut self, who: u8, end: u64, behind: bool, scenario: &Scenario) {
         let rules = Rules {
             max_unresolved: 8,
             max_waiting: 0,
@@ -444,21 +466,26 @@ impl World {
         };
         let worker = &mut self.workers[usize::from(who)];
         let Phase::Fetched(committed) = std::mem::replace(&mut worker.phase, Phase::Idle) else { return };
-        worker.claims += 1;
-        let nonce = u64::from(worker.claims) * 2 + u64::from(who);
+        let fetched = committed.clone();
+        let nonce = u64::from(worker.claims + 1) * 2 + u64::from(who);
         let committed = match committed {
             Some((offset, metadata)) => Committed { offset, metadata: Some(metadata) },
             None => Committed { offset: 0, metadata: None },
         };
-        let loading = Loading::new(rules, nonce, &[committed], end);
+        let Ok(loading) = Loading::new(rules, nonce, &[committed], end) else {
+            // It asks again.
+            worker.phase = Phase::Fetched(fetched);
+            return;
+        };
+        worker.claims += 1;
         let from = loading.range().0;
-        worker.phase = Phase::Loading(loading, from, end);
+        worker.phase = Phase::Loading(loading, from, end, behind);
         self.read_on(who, scenario);
     }
 
     fn read_state(&mut self, who: u8, scenario: &Scenario) {
         let worker = &mut self.workers[usize::from(who)];
-        let Phase::Loading(loading, next, _) = &mut worker.phase else { return };
+        let Phase::Loading(loading, next, ..) = &mut worker.phase else { return };
         let at = *next;
         let slot = &self.state[at as usize];
         match slot.body {
@@ -476,8 +503,10 @@ impl World {
     /// At the first end, takes the end again; at the second, claims.
     fn read_on(&mut self, who: u8, scenario: &Scenario) {
         let end = self.state.len() as u64;
-        let Phase::Loading(loading, next, until) = &mut self.workers[usize::from(who)].phase else { return };
-        if *next == *until && *until == loading.range().1 {
+        let Phase::Loading(loading, next, until, behind) = &mut self.workers[usize::from(who)].phase else {
+            return;
+        };
+        if *next == *until && *until == loading.range().1 && !*behind {
             *until = end;
         }
         if *next == *until {
@@ -588,7 +617,7 @@ impl World {
         if let Some((partition, _)) = self.owner(who) {
             match append {
                 Append::Park(_, body) => partition.parked(body.place, at, &mut effects),
-                Append::Clear(at, _) => partition.cleared(at),
+                Append::Clear(of, _) => partition.cleared(of, at),
                 Append::Bury(place) => partition.buried(place, &mut effects),
             }
         }

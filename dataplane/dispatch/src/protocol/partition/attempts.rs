@@ -80,6 +80,7 @@ impl<L: Copy + Ord> Partition<L> {
 
     /// The parked record is durable at this offset.
     pub fn parked(&mut self, place: Place, at: u64, effects: &mut Vec<Effect>) {
+        self.written(at);
         let Some((kind, lane, replaced)) = self.lanes.parked_at(place, at) else { return };
         self.busy -= 1;
         self.dirty = true;

@@ -40,6 +40,11 @@ impl<L: Copy + Ord> Partition<L> {
         [live, self.listing.lowest()].into_iter().flatten().fold(self.claim.floor, u64::min)
     }
 
+    /// Something of ours is durable in the `.state` topic, at this offset.
+    pub(in crate::protocol) fn written(&mut self, at: u64) {
+        self.claim.high = self.claim.high.max(at + 1);
+    }
+
     /// The commit under way succeeded.
     pub fn committed(&mut self, effects: &mut Vec<Effect>) {
         self.flying = false;
@@ -56,8 +61,9 @@ impl<L: Copy + Ord> Partition<L> {
         self.listing.refused();
     }
 
-    /// A tombstone is durable.
-    pub fn cleared(&mut self, at: u64) {
+    /// The tombstone of this record is durable, at that offset.
+    pub fn cleared(&mut self, at: u64, tombstone: u64) {
+        self.written(tombstone);
         self.listing.cleared(at);
         self.dirty = true;
     }

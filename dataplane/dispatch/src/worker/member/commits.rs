@@ -6,7 +6,7 @@ use evhub_journal::{CommitError, Committed, Journal, Tail, TopicPartition};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{slot::Slot, task::Done},
+    super::{slot::Slot, takeover::with_log, task::Done},
     Exit, Member,
 };
 use crate::protocol::{Doubt, Next, Offsets, after};
@@ -17,6 +17,16 @@ const COMMIT_AFTER: Duration = Duration::from_millis(100);
 impl<J: Journal> Member<J> {
     pub(super) fn commit_soon(&mut self) {
         self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_AFTER);
+    }
+
+    /// Commits everything once more, so that it is not forgotten.
+    pub(super) fn keep(&mut self) {
+        for slot in self.slots.values_mut() {
+            if let Slot::Working(working) = slot {
+                working.commit_again();
+            }
+        }
+        self.commit_soon();
     }
 
     pub(super) fn commit_all(&mut self) {
@@ -42,10 +52,11 @@ impl<J: Journal> Member<J> {
         partition: u32,
         offsets: Offsets,
     ) -> Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>> {
+        let topics = &self.out.shared.topics;
         let offsets = self.sources.iter().zip(offsets).map(|(topic, (offset, metadata))| Committed {
             partition: TopicPartition { topic: topic.clone(), partition },
             offset,
-            metadata: metadata.encode(offset),
+            metadata: with_log(metadata.encode(offset), topics.log(topics.number(topic), partition)),
         });
         let committing = self.tail.commit(offsets.collect());
         Box::pin(async move {

@@ -3,11 +3,11 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use evhub_journal::Journal;
-use evhub_routing::OnExhausted;
+use evhub_routing::{OnExhausted, Processor};
 use tracing::info;
 
 use super::{
-    super::{Work, current::goes_on_as, slot::Slot},
+    super::{Work, current::goes_on_as, shared::now, slot::Slot},
     Member,
 };
 
@@ -29,10 +29,17 @@ impl<J: Journal> Member<J> {
         if policy.on_exhausted != OnExhausted::Suspend && self.out.suspended {
             self.resume();
         }
+        let asked = |of: &Processor| of.resume.filter(|at| *at <= now());
+        if let Some(at) = asked(&current.processor)
+            && Some(at) != self.out.current.processor.resume
+        {
+            self.resume();
+        }
         let generation = current.processor.generation;
         self.out.shared.progress.generation.store(generation, Relaxed);
         info!(processor = %self.out.shared.name, generation, "edited");
         self.out.current = current;
+        self.take_share();
         true
     }
 

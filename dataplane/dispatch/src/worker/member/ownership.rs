@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use evhub_journal::{Journal, Tail, TopicPartition};
+use evhub_journal::{Error, Journal, Tail, TopicPartition};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -27,9 +28,15 @@ const SWEEP: usize = 256;
 
 impl<J: Journal> Member<J> {
     pub(super) fn take(&mut self, partition: u32) {
-        self.slots.insert(partition, Slot::Taking);
-        let taking = takeover::take(Arc::clone(&self.out.shared), partition, self.sources.clone());
-        self.out.run(partition, async move { Done::Taken(taking.await) });
+        let (wanted, given_up) = oneshot::channel();
+        self.slots.insert(partition, Slot::Taking(Some(wanted)));
+        let taking = takeover::await_taken(Arc::clone(&self.out.shared), partition, self.sources.clone());
+        self.out.run(partition, async move {
+            tokio::select! {
+                taken = taking => Done::Taken(taken),
+                _ = given_up => Done::Taken(Err(Error::Unavailable("it was asked back meanwhile".to_owned()))),
+            }
+        });
     }
 
     fn taken(&mut self, partition: u32, taken: Taken) {
@@ -80,16 +87,19 @@ impl<J: Journal> Member<J> {
     }
 
     /// Says whether every partition that was given to this member is worked.
-    fn listening(&self) {
+    pub(super) fn listening(&self) {
         let (processor, partitions, parked) = (&self.out.shared.name, self.slots.len(), self.out.parked.0);
-        let all = partitions > 0 && self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
+        let all = self.assigned && self.slots.values().all(|slot| matches!(slot, Slot::Working(_)));
+        if all {
+            self.out.shared.progress.is_well();
+        }
         if !self.out.shared.progress.listening.swap(all, Relaxed) && all {
             info!(processor, partitions, parked, "listens");
         }
     }
 
-    /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is under way until
-    /// it is answered: were the partition to come back before, the answer would be taken for that of the next one.
+    /// Gives a revoked partition up, at once or when what is under way of it has ended. A take-over is cut short, and yet under way
+    /// until it is answered: were the partition to come back before, the answer would be taken for that of the next one.
     pub(super) fn give_up(&mut self, partition: u32) {
         self.leaving.insert(partition);
         match self.slots.get_mut(&partition) {
@@ -97,7 +107,8 @@ impl<J: Journal> Member<J> {
                 working.partition.drain();
                 self.let_go(partition);
             }
-            Some(Slot::Taking | Slot::Claiming(..)) => {}
+            Some(Slot::Taking(wanted)) => drop(wanted.take()),
+            Some(Slot::Claiming(..)) => {}
             None => self.release(partition),
         }
     }
@@ -116,13 +127,13 @@ impl<J: Journal> Member<J> {
     pub(super) fn done_before_work(&mut self, partition: u32, done: Done) -> Result<(), Exit> {
         let slot = self.slots.remove(&partition);
         match (slot, done) {
-            (Some(Slot::Taking), Done::Taken(Ok(_))) if self.leaving.contains(&partition) => {
+            (Some(Slot::Taking(_)), Done::Taken(_)) if self.leaving.contains(&partition) => {
                 self.release(partition);
             }
-            (Some(Slot::Taking), Done::Taken(Ok(taken))) => self.taken(partition, taken),
-            (Some(Slot::Taking), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
-            (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(()))) => {
-                claiming.swept(at);
+            (Some(Slot::Taking(_)), Done::Taken(Ok(taken))) => self.taken(partition, taken),
+            (Some(Slot::Taking(_)), Done::Taken(Err(error))) => return Err(Exit::Failed(error.to_string())),
+            (Some(Slot::Claiming(mut claiming, parked)), Done::Swept(at, Ok(tombstone))) => {
+                claiming.swept(at, tombstone);
                 if let Some(&(at, key)) = claiming.sweep().get(SWEEP - 1) {
                     self.sweep(partition, at, key);
                 }

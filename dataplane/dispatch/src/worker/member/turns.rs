@@ -2,7 +2,7 @@
 
 use std::{ops::Bound, sync::atomic::Ordering::Relaxed};
 
-use evhub_journal::Journal;
+use evhub_journal::{Journal, Tail as _};
 use tracing::info;
 
 use super::{
@@ -15,26 +15,39 @@ impl<J: Journal> Member<J> {
     /// Starts as many attempts as may be under way at once, one partition after the other.
     pub(super) fn start_attempts(&mut self) {
         self.look_again();
-        if self.out.is_halted() {
+        // Who stood still may be no owner any more, and hears of it soon.
+        if self.out.is_halted() || !self.tail.may_own() {
             return;
         }
+        let before = Progress::get(&self.out.shared.progress.attempts);
+        let is_full = self.start_some();
+        let begun = Progress::get(&self.out.shared.progress.attempts).saturating_sub(before);
+        let under_way = Progress::get(&self.out.shared.progress.in_flight);
+        let waited = self.out.gate.lacks_share(is_full);
+        self.shares.note(under_way, begun, waited);
+    }
+
+    /// Whether more would have been started if more might be under way at once.
+    fn start_some(&mut self) -> bool {
         let (now, width) = (std::time::Instant::now(), self.out.gate.width());
         while Progress::get(&self.out.shared.progress.in_flight) < width {
-            let Some(number) = self.next_in_turn(|_| true) else { return };
-            let Some(permit) = self.out.gate.admit(now) else { return };
+            let Some(number) = self.next_in_turn(|_| true) else { return false };
+            let Some(permit) = self.out.gate.admit(now) else { return false };
             let wanted = permit.wants_fresh();
             let fresh = wanted.then(|| self.next_in_turn(|working| working.partition.has_fresh())).flatten();
             if wanted && fresh.is_none() && (self.may_have_fresh() || permit.is_for_others(now)) {
-                return self.out.gate.put_back(permit);
+                self.out.gate.put_back(permit);
+                return false;
             }
             let number = fresh.unwrap_or(number);
-            let Some(Slot::Working(working)) = self.slots.get_mut(&number) else { return };
+            let Some(Slot::Working(working)) = self.slots.get_mut(&number) else { return false };
             match working.start(permit, &self.out) {
                 Ok(()) => self.turn = number,
                 // What was ready is on its way elsewhere by now.
                 Err(permit) => self.out.gate.put_back(permit),
             }
         }
+        self.shares.is_shared() && self.next_in_turn(|_| true).is_some()
     }
 
     /// Whether something that was never attempted may be taken in when what is under way has ended.

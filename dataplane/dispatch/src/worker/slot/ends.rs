@@ -83,7 +83,7 @@ impl Working {
         // What an event's publisher did not give the time for says nothing of the target.
         let hurried = controls.timeout.is_some_and(|allowed| allowed < out.current.processor.target.timeout);
         match answer {
-            Answer::TooOld | Answer::Poison(..) => out.gate.put_back(permit),
+            Answer::TooOld | Answer::Expired | Answer::Poison(..) => out.gate.put_back(permit),
             Answer::TimedOut(_) if hurried => {}
             _ => out.gate.ended(permit, began.1, &answer, start.attempt == 1),
         }
@@ -147,7 +147,9 @@ impl Working {
             }
             Outcome::Dead(reason) => {
                 let held = std::mem::take(&mut payload.held);
-                self.letters.insert(place, (self.letter(start, payload, reason, out), held));
+                let untold = reason.is_poison() && again == Verdict::Hold;
+                let tried = payload.causes.len() - usize::from(untold);
+                self.letters.insert(place, (self.letter((start, tried), payload, reason, out), held));
                 Verdict::Dead
             }
         };
@@ -163,12 +165,17 @@ impl Working {
         }
     }
 
-    /// The dead letter that an attempt made. One of an unreadable record tells of an attempt only if there was one.
-    fn letter<J: Journal>(&self, start: Start, payload: Payload, reason: Reason, out: &Out<J>) -> Record {
+    /// The dead letter that an attempt made, of whose causes so many are attempts: what could not be read or decided was not
+    /// tried for that.
+    fn letter<J: Journal>(
+        &self,
+        (start, tried): (Start, usize),
+        payload: Payload,
+        reason: Reason,
+        out: &Out<J>,
+    ) -> Record {
         let shared = &out.shared;
         let attempts = start.attempt;
-        // The last cause of one that cannot be read is that, and no attempt.
-        let tried = payload.causes.len() - usize::from(reason.is_poison());
         Progress::add(&shared.progress.poisoned, u64::from(reason.is_poison()));
         let letter = DeadLetter {
             topic: shared.topics.name(start.place.source).as_ref().to_owned(),

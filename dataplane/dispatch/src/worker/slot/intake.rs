@@ -7,7 +7,7 @@ use evhub_journal::{Journal, Stored};
 use tokio::time::Instant;
 
 use super::{
-    super::{lane::Lane, out::Out, shared::now, task::Payload},
+    super::{guard, lane::Lane, out::Out, shared::now, task::Payload},
     Read, Working,
 };
 use crate::{
@@ -113,10 +113,17 @@ impl Working {
             return;
         }
         let inbox = *shared.topics.name(source) == *shared.joined.inbox_topic;
-        let intake = match inbox {
-            true if is_anothers(&stored.record, out) => Intake::Unwanted(Discard::Predecessor),
-            true => Intake::Now,
-            false => wanted::intake(&out.current.processor, &stored.record),
+        let decided = match inbox {
+            true if is_anothers(&stored.record, out) => Ok(Intake::Unwanted(Discard::Predecessor)),
+            true => Ok(Intake::Now),
+            false => {
+                guard::within(|| wanted::intake(&out.current.processor, stored.timestamp, &stored.record))
+            }
+        };
+        // Whose event it is cannot be told, so it is shown to whoever looks after the Processor, and not to its target.
+        let (intake, broken) = match decided {
+            Ok(intake) => (intake, None),
+            Err(panicked) => (Intake::Now, Some(panicked)),
         };
         let due = match intake {
             Intake::Later(delay) => wanted::due(stored.timestamp, delay, now()),
@@ -140,7 +147,7 @@ impl Working {
             Progress::add(&shared.progress.delayed, 1);
             self.instants.insert(place, not_before);
         }
-        let payload = Payload::read(stored.record);
+        let payload = Payload { broken, ..Payload::read(stored.record) };
         out.held += payload.held.bytes;
         self.payloads.insert(place, payload);
     }

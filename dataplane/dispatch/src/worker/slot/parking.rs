@@ -60,6 +60,7 @@ impl Working {
             kind,
             topic: shared.topics.name(place.source).as_ref().to_owned(),
             offset: place.offset,
+            log: shared.topics.log(place.source, self.number),
             attempts,
             first_attempt: payload.first_attempt,
             not_before,

@@ -18,6 +18,7 @@ fn settings() -> impl Strategy<Value = TopicSettings> {
             retention: retention.map(Duration::from_millis),
             retention_bytes,
             reserved: !flag,
+            ..TopicSettings::default()
         },
     )
 }

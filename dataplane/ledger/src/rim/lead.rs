@@ -1,0 +1,475 @@
+//! One shard, step by step: does what the leader says, and tells it what came of it. I/O.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use evhub_event::Record;
+use evhub_journal::{Journal, Producer as _, TopicPartition, TransactError, Transaction};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::sleep,
+};
+use tracing::{debug, error, info, warn};
+
+use super::{Message, member::Wish, retry, told};
+use crate::{
+    Answer, Command, Ledger, Listed, Question, Reply, TimerId,
+    half::{Doubtful, HalfListed, Which},
+    leader::{Cause, Event, Leader, Planted, Rules, Spot, Step},
+    ledger::Slot,
+    state::Entry,
+    timer::Timer,
+};
+
+/// How many records, and about how many bytes of them, one read of the state brings.
+const READ: (usize, usize) = (2_048, 4 << 20);
+/// How many answers are kept for whoever has not asked yet.
+const MOST_ANSWERS: usize = 4_096;
+/// How many commands that are applied may lie in the log.
+const APPLIED: u64 = 10_000;
+/// The longest sleep: clocks differ a little, and what is due is looked at by the ledger's own.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Who waits for what became of a command.
+type Waiter = (Command, oneshot::Sender<Reply>);
+
+/// Whoever leads one shard here.
+pub(super) struct Lead<J: Journal> {
+    ledger: Ledger<J>,
+    shard: u32,
+    leader: Leader,
+    producer: Option<J::Producer>,
+    inbox: (mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
+    wishes: mpsc::UnboundedSender<Wish>,
+    /// How many commands lie in the inbox and in the leader.
+    waiting: Arc<AtomicUsize>,
+    reading: u64,
+    waiters: BTreeMap<u64, Vec<Waiter>>,
+    /// What was said to nobody yet.
+    answers: BTreeMap<u64, Answer>,
+    failures: u32,
+    /// Commands are being given up.
+    trimming: Option<JoinHandle<()>>,
+    /// It cannot go on, or is not to.
+    ended: bool,
+}
+
+impl<J: Journal> Lead<J> {
+    pub(super) fn new(
+        ledger: Ledger<J>,
+        shard: u32,
+        inbox: (mpsc::UnboundedSender<Message>, mpsc::UnboundedReceiver<Message>),
+        (wishes, waiting): (mpsc::UnboundedSender<Wish>, Arc<AtomicUsize>),
+    ) -> Self {
+        let leader = Leader::new(Rules {
+            shard,
+            state: ledger.state(),
+            address: ledger.settings.address.clone(),
+            cache: ledger.settings.cache,
+            applied: APPLIED,
+            planted: Planted::NONE,
+        });
+        Self {
+            ledger,
+            shard,
+            leader,
+            producer: None,
+            inbox,
+            wishes,
+            waiting,
+            reading: 0,
+            waiters: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            failures: 0,
+            trimming: None,
+            ended: false,
+        }
+    }
+
+    /// Leads until told to stop; a transaction under way is finished.
+    pub(super) async fn work(mut self, mut stopped: watch::Receiver<bool>) {
+        let mut steps = VecDeque::from(self.leader.begin());
+        loop {
+            while let Some(step) = steps.pop_front() {
+                if let Some(event) = self.take(step, &mut stopped).await {
+                    let first = matches!(event, Event::Committed(_)) && !self.leader.leads();
+                    steps.extend(self.on(event));
+                    if first {
+                        self.recall();
+                    }
+                }
+                if self.ended {
+                    return;
+                }
+            }
+            self.note();
+            if *stopped.borrow() {
+                return;
+            }
+            let rest = self.rest();
+            let event = tokio::select! {
+                () = told(&mut stopped) => return,
+                Some(message) = self.inbox.1.recv() => self.heard(message).await,
+                () = sleep(rest) => Some(Event::Woken),
+            };
+            if let Some(event) = event {
+                steps.extend(self.on(event));
+            }
+        }
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Step> {
+        let (board, shard, shards) = (&self.ledger.board, self.shard, self.ledger.settings.shards);
+        let others = |producer: &str| board.others(producer, shard, shards);
+        self.leader.on(event, self.ledger.clock.now(), others)
+    }
+
+    /// How long nothing is to be done.
+    fn rest(&self) -> Duration {
+        let wait = self.leader.wake().map(|at| at.saturating_sub(self.ledger.clock.now()).max(0) as u64);
+        wait.map_or(LONGEST, |wait| Duration::from_millis(wait).min(LONGEST))
+    }
+
+    fn note(&self) {
+        self.ledger.board.note(self.shard, &self.leader);
+        self.ledger.leaders.checks_next(self.shard, self.leader.next_check());
+        let before = self.waiting.swap(self.leader.waiting(), Relaxed);
+        if before > self.leader.waiting() {
+            // The member ends only after this.
+            let _ = self.wishes.send(Wish::Resume(self.shard));
+        }
+    }
+
+    // === messages ===
+
+    /// Takes a message, and the commands that came right behind it: one transaction takes them all.
+    async fn heard(&mut self, message: Message) -> Option<Event> {
+        let mut commands = Vec::new();
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
+                Message::Commands(reading, records) if reading == self.reading => {
+                    if let Some(last) = records.last() {
+                        self.ledger.clock.heard(last.timestamp);
+                    }
+                    commands.extend(records);
+                }
+                // Read before the state was read anew.
+                Message::Commands(..) => {}
+                Message::Question(Question::Ask(offset, command), reply) => {
+                    self.asked(offset, *command, reply);
+                }
+                Message::Question(question, reply) => self.looked(question, reply).await,
+                Message::Doubtful(asked, reply) => self.doubted(asked, reply).await,
+            }
+            next = self.inbox.1.try_recv().ok();
+        }
+        (!commands.is_empty()).then_some(Event::Commands(commands))
+    }
+
+    /// Answers from what is known, once it is known for sure that it leads: who was followed by another one knows the past.
+    async fn looked(&mut self, question: Question, reply: oneshot::Sender<Reply>) {
+        if !self.leader.leads() {
+            // Whoever asks hears nothing, and asks again.
+            return;
+        }
+        let found = match question {
+            Question::Look(id) => match self.look(id).await {
+                Ok(found) => Reply::Listed(vec![found]),
+                Err(answer) => Reply::Answer(answer),
+            },
+            Question::List(producer, after, most) => Reply::Listed(self.list(&producer, after, most).await),
+            Question::Series => Reply::Series(self.leader.shard().series()),
+            Question::LookHalf(id) => Reply::Halves(self.look_half(id).await.into_iter().collect()),
+            Question::Halves(producer, which, after, most) => {
+                Reply::Halves(self.list_halves(&producer, which, after, most).await)
+            }
+            Question::Ask(offset, command) => return self.asked(offset, *command, reply),
+        };
+        // Whoever asked may be gone.
+        let _ = reply.send(found);
+    }
+
+    fn asked(&mut self, offset: u64, command: Command, reply: oneshot::Sender<Reply>) {
+        match self.answers.remove(&offset).or_else(|| self.leader.recall(offset, &command)) {
+            Some(answer) => drop(reply.send(Reply::Answer(answer))),
+            None => self.waiters.entry(offset).or_default().push((command, reply)),
+        }
+    }
+
+    fn answer(&mut self, offset: u64, answer: Answer) {
+        let Some(waiters) = self.waiters.remove(&offset) else {
+            self.answers.insert(offset, answer);
+            if self.answers.len() > MOST_ANSWERS {
+                self.answers.pop_first();
+            }
+            return;
+        };
+        for (_, reply) in waiters {
+            let _ = reply.send(Reply::Answer(answer.clone()));
+        }
+    }
+
+    /// Tells those whose command was applied by a predecessor, or before a doubt.
+    fn recall(&mut self) {
+        let applied = self.leader.progress().applied;
+        let later = self.waiters.split_off(&applied);
+        for (offset, waiters) in std::mem::replace(&mut self.waiters, later) {
+            for (command, reply) in waiters {
+                if let Some(answer) = self.leader.recall(offset, &command) {
+                    let _ = reply.send(Reply::Answer(answer));
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self, id: TimerId) -> Result<(Slot, Listed), Answer> {
+        let listed = self.leader.shard().look(id)?;
+        let listed = self.complete(vec![listed]).await.pop().ok_or(Answer::Unknown)?;
+        Ok(((listed.due, 0), listed))
+    }
+
+    async fn list(&mut self, producer: &str, after: Option<Slot>, most: usize) -> Vec<(Slot, Listed)> {
+        let (slots, listed): (Vec<_>, Vec<_>) =
+            self.leader.shard().list(producer, after, most).into_iter().unzip();
+        slots.into_iter().zip(self.complete(listed).await).collect()
+    }
+
+    /// Reads back what is not in memory of what is listed.
+    async fn complete(&mut self, mut listed: Vec<Listed>) -> Vec<Listed> {
+        let read = self.fetch(self.leader.places(&listed)).await.unwrap_or_default();
+        for (id, timer) in read {
+            let Some(timer) = timer else { continue };
+            for one in listed.iter_mut().filter(|one| one.id == id) {
+                one.event_id.clone_from(&timer.event_id);
+                one.key.clone_from(&timer.record.key);
+            }
+        }
+        listed
+    }
+
+    // === half messages ===
+
+    async fn look_half(&mut self, id: TimerId) -> Option<(Slot, HalfListed)> {
+        let listed = self.leader.shard().look_half(id)?;
+        let listed = self.completed(vec![listed]).await.pop()?;
+        Some(((listed.standing.at, 0), listed))
+    }
+
+    async fn list_halves(
+        &mut self,
+        producer: &str,
+        which: Which,
+        after: Option<Slot>,
+        most: usize,
+    ) -> Vec<(Slot, HalfListed)> {
+        let listed = self.leader.shard().list_halves(producer, which, after, most);
+        let (slots, listed): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+        slots.into_iter().zip(self.completed(listed).await).collect()
+    }
+
+    /// Reads back what is not in memory of what is listed.
+    async fn completed(&mut self, mut listed: Vec<HalfListed>) -> Vec<HalfListed> {
+        let places = listed.iter().filter_map(|one| self.leader.shard().half_place(one.id)).collect();
+        for (id, timer) in self.fetch(places).await.unwrap_or_default() {
+            let Some(timer) = timer else { continue };
+            for one in listed.iter_mut().filter(|one| one.id == id) {
+                one.event_id.clone_from(&timer.event_id);
+                one.key.clone_from(&timer.record.key);
+            }
+        }
+        listed
+    }
+
+    /// Whose publishers are to be asked, if this leads for sure.
+    async fn doubted(
+        &mut self,
+        (by, most, except): (i64, usize, Vec<String>),
+        reply: oneshot::Sender<Vec<Doubtful>>,
+    ) {
+        if !self.leader.leads() {
+            return;
+        }
+        let ids = self.leader.shard().doubtful(by, most, &except);
+        let places = ids.iter().filter_map(|id| self.leader.shard().half_place(*id)).collect();
+        let mut read: BTreeMap<TimerId, Timer> = match self.fetch(places).await {
+            Ok(read) => read.into_iter().filter_map(|(id, timer)| Some((id, timer?))).collect(),
+            // Whoever asks comes again.
+            Err(error) => return debug!(shard = self.shard, %error, "half messages are not read back"),
+        };
+        let shard = self.leader.shard();
+        let doubts = ids.into_iter().filter_map(|id| shard.doubt(id, read.remove(&id)));
+        // Whoever asked may be gone.
+        let _ = reply.send(doubts.collect());
+    }
+
+    // === steps ===
+
+    async fn take(&mut self, step: Step, stopped: &mut watch::Receiver<bool>) -> Option<Event> {
+        match step {
+            Step::Become => Some(self.become_producer(stopped).await),
+            Step::Ask => {
+                let at = self.state();
+                let ends = async {
+                    Ok::<_, evhub_journal::Error>((
+                        self.ledger.journal.start(&at).await?,
+                        self.ledger.journal.end(&at).await?,
+                    ))
+                };
+                Some(match ends.await {
+                    Ok((start, end)) => Event::Ends(start, end),
+                    Err(error) => self.failed(&error, stopped).await,
+                })
+            }
+            Step::Read(from) => {
+                let read = self.ledger.journal.read(&self.state(), from, READ.0, READ.1).await;
+                Some(match read {
+                    Ok(slice) => Event::Read(slice.records, slice.next.max(from + 1)),
+                    Err(error) => self.failed(&error, stopped).await,
+                })
+            }
+            Step::Follow(from) => {
+                self.follow(from);
+                None
+            }
+            Step::Fetch(places) => Some(match self.fetch(places).await {
+                Ok(read) => Event::Fetched(read),
+                Err(error) => self.failed(&error, stopped).await,
+            }),
+            Step::Commit(records) => Some(self.commit(records, stopped).await),
+            Step::Answer(offset, answer) => {
+                self.answer(offset, answer);
+                None
+            }
+            Step::Trim(before) => {
+                self.trim(before);
+                None
+            }
+            Step::Passed(offset, why) => {
+                error!(
+                    shard = self.shard,
+                    offset, why, "a record of the ledger cannot be read; it is passed over"
+                );
+                self.ledger.board.passed();
+                None
+            }
+            Step::Refuse(why) => {
+                error!(shard = self.shard, %why, "a shard of the ledger cannot be led by this version");
+                self.ended = true;
+                None
+            }
+        }
+    }
+
+    async fn become_producer(&mut self, stopped: &mut watch::Receiver<bool>) -> Event {
+        // The last one goes first: nothing of it may be under way beside its successor.
+        self.producer = None;
+        match self.ledger.journal.producer(&self.ledger.transactional_id(self.shard)).await {
+            Ok(producer) => {
+                self.producer = Some(producer);
+                Event::Became
+            }
+            Err(error) => self.failed(&error, stopped).await,
+        }
+    }
+
+    /// Gives applied commands up, beside everything else: nothing waits for it, and what fails is done with the next ones.
+    fn trim(&mut self, before: u64) {
+        if self.trimming.as_ref().is_some_and(|trimming| !trimming.is_finished()) {
+            return;
+        }
+        let (journal, topic, shard) = (self.ledger.journal.clone(), self.ledger.commands(), self.shard);
+        self.trimming = Some(tokio::spawn(async move {
+            let at = TopicPartition { topic, partition: shard };
+            if let Err(error) = journal.trim(&at, before).await {
+                warn!(shard, before, %error, "applied commands of the ledger cannot be given up; they stay in the log");
+            }
+        }));
+    }
+
+    fn follow(&mut self, from: u64) {
+        self.reading += 1;
+        let (shard, reading) = (self.shard, self.reading);
+        self.waiting.store(0, Relaxed);
+        let _ = self.wishes.send(Wish::Follow { shard, from, reading });
+        let inbox = self.inbox.0.clone();
+        self.ledger.leaders.known.send_modify(|known| drop(known.insert(shard, inbox)));
+        self.ledger.board.taken_over();
+        let (pending, term) = (self.leader.shard().pending(), self.leader.progress().term);
+        info!(shard, term, pending, from, "a shard of the ledger is led here");
+    }
+
+    async fn commit(
+        &mut self,
+        records: Vec<(String, Spot, Record)>,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Event {
+        let Some(producer) = &mut self.producer else { return Event::Failed(Cause::Doubt) };
+        let records = records.into_iter().map(|(topic, spot, record)| (topic, spot.into(), record)).collect();
+        let error = match producer.commit(Transaction { records, offsets: None }).await {
+            Ok(positions) => {
+                self.failures = 0;
+                return Event::Committed(positions);
+            }
+            Err(error) => error,
+        };
+        let cause = match error {
+            TransactError::Fenced | TransactError::Stale { .. } => Cause::Fenced,
+            TransactError::Rejected(_) => Cause::Refused,
+            TransactError::Unknown(_) => Cause::Doubt,
+        };
+        self.doubt(&error, stopped).await;
+        Event::Failed(cause)
+    }
+
+    async fn fetch(
+        &mut self,
+        places: Vec<(TimerId, u64)>,
+    ) -> Result<Vec<(TimerId, Option<Timer>)>, evhub_journal::Error> {
+        let at = self.state();
+        let one = |(id, offset): (TimerId, u64)| {
+            let (journal, at) = (self.ledger.journal.clone(), at.clone());
+            async move {
+                let slice = journal.read(&at, offset, 1, 1).await?;
+                let stored = slice.records.into_iter().find(|stored| stored.offset == offset);
+                let entry = stored.and_then(|stored| Entry::decode(&stored.record).ok());
+                Ok(match entry {
+                    Some(Entry::Pending(timer)) if timer.id == id => (id, Some(*timer)),
+                    Some(Entry::Half(half)) if half.id == id => (id, Some(half.timer)),
+                    _ => (id, None),
+                })
+            }
+        };
+        let read = join_all(places.into_iter().map(one)).await;
+        read.into_iter().collect()
+    }
+
+    fn state(&self) -> TopicPartition {
+        TopicPartition { topic: self.ledger.state(), partition: self.shard }
+    }
+
+    async fn failed(&mut self, error: &evhub_journal::Error, stopped: &mut watch::Receiver<bool>) -> Event {
+        self.doubt(error, stopped).await;
+        Event::Failed(Cause::Doubt)
+    }
+
+    /// A step failed: all begins anew, after a while. Nobody waits longer for that who wants it to stop.
+    async fn doubt(&mut self, error: &(dyn std::error::Error + Sync), stopped: &mut watch::Receiver<bool>) {
+        self.failures += 1;
+        self.ledger.board.doubted();
+        self.ledger.board.note(self.shard, &self.leader);
+        warn!(shard = self.shard, %error, failures = self.failures, "a shard of the ledger begins anew");
+        tokio::select! {
+            () = told(stopped) => self.ended = true,
+            () = sleep(retry().wait(self.failures, fastrand::u64(..))) => {}
+        }
+    }
+}
