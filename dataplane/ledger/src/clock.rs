@@ -3,6 +3,9 @@
 //! It goes on steadily from the wall clock as it was at the start: by the clock that also counts while the machine sleeps. A
 //! wall clock that drifts is followed slowly; one that jumps is not believed before the log, which has a clock of its own,
 //! says the same. So a clock that is set wrong fires nothing early.
+//!
+//! It is never ahead of the wall clock by how it reads it: both are kept to the microsecond and only what is told is cut to
+//! milliseconds, and the wall clock is read first, so that whatever comes between the two readings makes it late.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,16 +14,16 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Further than this the wall clock has jumped, and not drifted; in milliseconds.
-const JUMP: i64 = 1_000;
-/// How fast drift is followed: one millisecond in so many.
+/// Further than this the wall clock has jumped, and not drifted; in microseconds.
+const JUMP: i64 = 1_000_000;
+/// How fast drift is followed: one microsecond in so many.
 const SLEW: i64 = 2_000;
 
 /// The time; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Mutex<Course>>);
 
-/// How the wall clock is to the steady one.
+/// How the wall clock is to the steady one; in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Course {
     offset: i64,
@@ -32,7 +35,7 @@ struct Course {
 
 impl Default for Clock {
     fn default() -> Self {
-        let (steady, wall) = (steady(), wall());
+        let Reading { wall, steady } = Reading::take();
         Self(Arc::new(Mutex::new(Course { offset: wall - steady, followed: steady, suspect: false })))
     }
 }
@@ -41,13 +44,13 @@ impl Clock {
     /// Now, in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
         let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        course.now(steady(), wall())
+        course.now(Reading::take()).div_euclid(1_000)
     }
 
-    /// The log took a record just now, at an instant of its own clock.
+    /// The log took a record just now, at an instant of its own clock; in milliseconds.
     pub fn heard(&self, log: i64) {
         let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        course.heard(log, steady(), wall());
+        course.heard(log.saturating_mul(1_000), Reading::take());
     }
 
     /// Whether the wall clock has jumped and is not believed.
@@ -57,7 +60,7 @@ impl Clock {
 }
 
 impl Course {
-    fn now(&mut self, steady: i64, wall: i64) -> i64 {
+    fn now(&mut self, Reading { wall, steady }: Reading) -> i64 {
         let off = wall - (steady + self.offset);
         self.suspect = off.abs() > JUMP;
         let most = (steady - self.followed) / SLEW;
@@ -70,8 +73,9 @@ impl Course {
         steady + self.offset
     }
 
-    fn heard(&mut self, log: i64, steady: i64, wall: i64) {
-        let mine = self.now(steady, wall);
+    fn heard(&mut self, log: i64, reading: Reading) {
+        let mine = self.now(reading);
+        let Reading { wall, steady } = reading;
         if self.suspect && log.abs_diff(wall) <= JUMP as u64 && log.abs_diff(mine) > JUMP as u64 {
             self.offset = wall - steady;
             self.suspect = false;
@@ -79,39 +83,61 @@ impl Course {
     }
 }
 
-fn wall() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+/// Both clocks at about one instant; in microseconds.
+#[derive(Clone, Copy)]
+struct Reading {
+    wall: i64,
+    steady: i64,
 }
 
-fn steady() -> i64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+impl Reading {
+    fn take() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        let now = clock_gettime(ClockId::Boottime);
+        Self { wall, steady: now.tv_sec * 1_000_000 + now.tv_nsec / 1_000 }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Course;
+    use super::{Course, Reading};
 
-    const START: Course = Course { offset: 1_000_000, followed: 0, suspect: false };
+    const SECOND: i64 = 1_000_000;
+    const START: Course = Course { offset: 1_000 * SECOND, followed: 0, suspect: false };
 
     #[test]
     fn drift_is_followed_slowly() {
         let mut course = START;
-        assert_eq!(course.now(10_000, 1_010_500), 1_010_005, "half a second off, and ten seconds passed");
+        let half_a_second_off = Reading { wall: 1_010 * SECOND + SECOND / 2, steady: 10 * SECOND };
+        assert_eq!(course.now(half_a_second_off), 1_010 * SECOND + 5_000, "ten seconds passed");
         assert!(!course.suspect);
     }
 
     #[test]
     fn a_jump_is_believed_when_the_log_says_so_too() {
-        for jump in [3_600_000, -3_600_000] {
+        let right = 1_010 * SECOND;
+        for jump in [3_600 * SECOND, -3_600 * SECOND] {
             let mut course = START;
-            assert_eq!(course.now(10_000, 1_010_000 + jump), 1_010_000);
+            let jumped = Reading { wall: right + jump, steady: 10 * SECOND };
+            assert_eq!(course.now(jumped), right);
             assert!(course.suspect);
-            course.heard(1_010_000, 10_000, 1_010_000 + jump);
-            assert_eq!(course.now(10_000, 1_010_000 + jump), 1_010_000, "the log says that it is wrong");
-            course.heard(1_010_000 + jump, 10_000, 1_010_000 + jump);
-            assert_eq!(course.now(10_000, 1_010_000 + jump), 1_010_000 + jump);
+            course.heard(right, jumped);
+            assert_eq!(course.now(jumped), right, "the log says that it is wrong");
+            course.heard(right + jump, jumped);
+            assert_eq!(course.now(jumped), right + jump);
             assert!(!course.suspect);
+        }
+    }
+
+    #[test]
+    fn no_millisecond_begins_before_it_does_on_the_wall() {
+        for (wall, steady) in [(10_100, 5_900), (10_900, 5_100), (10_999, 5_000), (10_000, 5_999)] {
+            let mut course = Course { offset: wall - steady, followed: steady, suspect: false };
+            for later in 0..3_000 {
+                let told =
+                    course.now(Reading { wall: wall + later, steady: steady + later }).div_euclid(1_000);
+                assert_eq!(told, (wall + later).div_euclid(1_000), "{later} us after {wall} and {steady}");
+            }
         }
     }
 }
