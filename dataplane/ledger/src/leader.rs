@@ -5,9 +5,11 @@
 //! 1. become the producer of the shard's transactional id: every transaction of a predecessor is decided then, and it
 //!    decides no other;
 //! 2. only then ask for the end of the state topic, and read up to there;
-//! 3. follow the commands from where the state says that they are applied;
-//! 4. one transaction at a time: what fires, what changes, and how far commands are applied;
-//! 5. answer when it is committed, and not before; and only then give the commands up.
+//! 3. write that it leads, alone in a transaction: where that lies tells whether it has read all there is. A broker that is
+//!    behind tells an end that is not the end, and whoever believes it fires again what has fired, and loses the rest;
+//! 4. follow the commands from where the state says that they are applied;
+//! 5. one transaction at a time: what fires, what changes, and how far commands are applied;
+//! 6. answer when it is committed, and not before; and only then give the commands up.
 //!
 //! After any doubt about a transaction the state in memory is thrown away and all begins anew: only what a successor reads
 //! tells how it ended.
@@ -109,8 +111,18 @@ pub enum Step {
     Trim(u64),
     /// A record cannot be read; it is passed over.
     Passed(u64, String),
+    /// The state goes on behind the end that was told: it failed, and is to be read anew.
+    Behind(Behind),
     /// The shard cannot be led by this version.
     Refuse(Unreadable),
+}
+
+/// The end of the state that a broker told, and where the record lies that was to be the first behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a broker is behind: it told that the state ends at {told}, and the next record lies at {lies}")]
+pub struct Behind {
+    told: u64,
+    lies: u64,
 }
 
 /// Where a record of a transaction goes.
@@ -163,7 +175,9 @@ pub struct Leader {
     progress: Progress,
     queue: VecDeque<Queued>,
     quarantine: Quarantine,
-    /// Whether a transaction of this term was committed.
+    /// Up to where the state was read.
+    end: u64,
+    /// Whether a transaction of this term was committed, and the state was read up to there.
     leads: bool,
     /// When the last one was.
     beat: i64,
@@ -187,6 +201,7 @@ impl Leader {
             progress: Progress::default(),
             queue: VecDeque::new(),
             quarantine: Quarantine::default(),
+            end: 0,
             leads: false,
             beat: 0,
             trimmed: (0, i64::MIN),
@@ -339,6 +354,7 @@ impl Leader {
             return;
         }
         self.shard.loaded();
+        self.end = end;
         if self.rules.planted.is(Deviation::BecomingAfterReading) {
             self.phase = Phase::Becoming;
             steps.push(Step::Become);
@@ -350,7 +366,6 @@ impl Leader {
     fn loaded(&mut self, steps: &mut Vec<Step>) {
         self.progress.term += 1;
         self.progress.leader.clone_from(&self.rules.address);
-        self.beat = i64::MIN;
         self.phase = Phase::Working;
         steps.push(Step::Follow(self.progress.applied));
     }
@@ -378,6 +393,11 @@ impl Leader {
 
     fn go_on(&mut self, now: i64, others: impl Fn(&str) -> u64, steps: &mut Vec<Step>) {
         let Phase::Working = self.phase else { return };
+        if !self.leads {
+            let watermark = self.progress.watermark.max(now);
+            let progress = Progress { watermark, ..self.progress.clone() };
+            return self.commit(Draft::default(), progress, steps);
+        }
         let missing = self.shard.missing(now);
         let lacking = self.queue.front().and_then(|queued| self.shard.lacks(queued.command.as_ref().ok()?));
         let missing: Vec<_> = lacking.into_iter().chain(missing).collect();
@@ -470,6 +490,11 @@ impl Leader {
             self.phase = Phase::Committing(flight);
             return;
         }
+        if let Some(behind) = self.behind(positions) {
+            self.phase = Phase::Idle;
+            steps.push(Step::Behind(behind));
+            return;
+        }
         let Flight { draft, progress, topics, .. } = *flight;
         let puts = draft.puts.iter().zip(positions.iter().skip(draft.fires.len()));
         for ((id, entry), position) in puts {
@@ -483,6 +508,16 @@ impl Leader {
         self.total.add(draft.tally);
         self.trim(self.progress.applied, now, steps);
         steps.extend(draft.answers.into_iter().map(|(offset, answer)| Step::Answer(offset, answer)));
+    }
+
+    /// Whether the first transaction shows that not all of the state was read.
+    fn behind(&self, positions: &[Position]) -> Option<Behind> {
+        let blind = [Deviation::EndBelieved, Deviation::EndBeforeBecoming, Deviation::BecomingAfterReading];
+        if self.leads || blind.into_iter().any(|it| self.rules.planted.is(it)) {
+            return None;
+        }
+        let lies = positions.last().map_or(u64::MAX, |last| last.offset);
+        (lies != self.end).then_some(Behind { told: self.end, lies })
     }
 
     /// Gives up commands now and then: what is committed is never looked for again, whoever leads.

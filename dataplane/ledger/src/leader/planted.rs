@@ -11,6 +11,8 @@ pub enum Deviation {
     BecomingAfterReading,
     /// It asks for the end of the state before it has become the producer.
     EndBeforeBecoming,
+    /// It takes what a broker tells for the end of the state, though the broker may be behind.
+    EndBelieved,
     /// How far commands are applied is committed on its own.
     ProgressApart,
     /// What ended in the future, by a clock that is behind, is not believed.

@@ -361,6 +361,10 @@ impl<J: Journal> Lead<J> {
                 self.ledger.board.passed();
                 None
             }
+            Step::Behind(behind) => {
+                self.doubt(&behind, stopped).await;
+                Some(Event::Failed(Cause::Doubt))
+            }
             Step::Refuse(why) => {
                 error!(shard = self.shard, %why, "a shard of the ledger cannot be led by this version");
                 self.ended = true;

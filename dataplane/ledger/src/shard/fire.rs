@@ -51,8 +51,8 @@ impl Shard {
         absent.take(AHEAD.0).collect()
     }
 
-    /// An event was read back; `None` if it cannot be, and then its timer stays pending and fires under a later leader that
-    /// can.
+    /// An event was read back; `None` if it cannot be, and then nobody looks for it again: its timer stays pending and fires
+    /// under a later leader that can.
     pub fn fetched(&mut self, id: TimerId, timer: Option<Timer>) {
         if self.half_fetched(id, timer.as_ref()) {
             return;
@@ -64,7 +64,10 @@ impl Shard {
                 pending.whole = Some(Box::new(timer));
             }
             Some(_) => {}
-            None => self.table.remove(pending.destination, pending.slot),
+            None => {
+                pending.at = None;
+                self.table.remove(pending.destination, pending.slot);
+            }
         }
     }
 

@@ -150,6 +150,22 @@ fn it_fires_in_order_and_destinations_take_turns() {
 }
 
 #[test]
+fn an_event_that_is_gone_is_looked_for_once() {
+    let mut shard = Shard::new(0, Planted::NONE);
+    let mut draft = Draft::default();
+    shard.apply((0, 0), submit(1, after(50)), |_| 0, &mut draft);
+    shard.settled(id(1), 7);
+    let later = move_to(1, after(90));
+    assert_eq!(shard.lacks(&later), Some((id(1), 7)));
+    shard.fetched(id(1), None);
+    assert_eq!(shard.lacks(&later), None);
+    let mut draft = Draft::default();
+    shard.apply((1, 1), later, |_| 0, &mut draft);
+    assert_eq!(draft.answers, [(1, Answer::Unknown)]);
+    assert_eq!(shard.pending(), 1, "a later leader may find it");
+}
+
+#[test]
 fn what_ended_is_remembered_for_a_day() {
     let (mut shard, _) = told([submit(1, When::At(5))]);
     let mut draft = Draft::default();

@@ -56,6 +56,7 @@ pub(super) struct Seen {
     pub(super) doubts: u64,
     pub(super) fenced: u64,
     pub(super) late_ends: u64,
+    pub(super) behind: u64,
     pub(super) torn: u64,
     pub(super) fetched: u64,
     pub(super) quarantined: u64,
@@ -492,7 +493,7 @@ impl World {
                 actor.epoch = self.kafka.init(shard);
                 Some(Event::Became)
             }
-            Step::Ask => Some(Event::Ends(0, self.kafka.end_of(STATE, shard))),
+            Step::Ask => Some(Event::Ends(0, self.told_end(shard))),
             Step::Read(from) => {
                 let (records, next) = self.kafka.read(STATE, shard, from, self.rng.usize(1..6));
                 Some(Event::Read(records, next.max(from + 1)))
@@ -532,8 +533,18 @@ impl World {
                 self.kafka.trim(COMMANDS, shard, before);
                 None
             }
+            Step::Behind(_) => {
+                self.seen.behind += 1;
+                Some(Event::Failed(Cause::Doubt))
+            }
             Step::Passed(..) | Step::Refuse(_) => None,
         }
+    }
+
+    /// The end of the state, as a broker tells it: one that led the partition before may not know yet that it does no more.
+    fn told_end(&mut self, shard: u32) -> u64 {
+        let end = self.kafka.end_of(STATE, shard);
+        if self.fails(8) { end.saturating_sub(self.rng.u64(1..12)) } else { end }
     }
 
     /// One more record of a transaction, or its end.
@@ -604,6 +615,7 @@ impl Seen {
         self.doubts += more.doubts;
         self.fenced += more.fenced;
         self.late_ends += more.late_ends;
+        self.behind += more.behind;
         self.torn += more.torn;
         self.fetched += more.fetched;
         self.quarantined += more.quarantined;
