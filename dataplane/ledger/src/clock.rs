@@ -2,7 +2,8 @@
 //!
 //! It goes on steadily from the wall clock as it was at the start: by the clock that also counts while the machine sleeps. A
 //! wall clock that drifts is followed slowly; one that jumps is not believed before the log, which has a clock of its own,
-//! says the same. So a clock that is set wrong fires nothing early.
+//! says the same. One that was wrong from the start is found out by the log, which dates what a leader writes first: who is
+//! ahead of it goes by it. So a clock that is set wrong fires nothing early.
 //!
 //! It is never ahead of the wall clock by how it reads it: both are kept to the microsecond and only what is told is cut to
 //! milliseconds, and the wall clock is read first, so that whatever comes between the two readings makes it late.
@@ -31,16 +32,31 @@ struct Course {
     followed: i64,
     /// Whether the wall clock has jumped, and nobody has said so but itself.
     suspect: bool,
+    /// Whether the log's clock was ahead when it was compared last.
+    late: bool,
+}
+
+/// An instant, to compare the log's clock with later.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    steady: i64,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        let Reading { wall, steady } = Reading::take();
-        Self(Arc::new(Mutex::new(Course { offset: wall - steady, followed: steady, suspect: false })))
+        Self::off_by(0)
     }
 }
 
 impl Clock {
+    /// The clock of a machine whose wall clock is ahead by so many milliseconds, or behind: what a wrong one does can be
+    /// seen with it.
+    pub fn off_by(millis: i64) -> Self {
+        let Reading { wall, steady } = Reading::take();
+        let offset = wall + millis * 1_000 - steady;
+        Self(Arc::new(Mutex::new(Course { offset, followed: steady, suspect: false, late: false })))
+    }
+
     /// Now, in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
         let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,9 +69,23 @@ impl Clock {
         course.heard(log.saturating_mul(1_000), Reading::take());
     }
 
-    /// Whether the wall clock has jumped and is not believed.
+    /// This instant.
+    pub fn mark() -> Mark {
+        Mark { steady: Reading::take().steady }
+    }
+
+    /// The log took a record between that instant and now, and dated it so; in milliseconds. If this clock is further ahead
+    /// than that explains, it goes by the log's from now on. Returns by how much it was ahead (or behind, below zero).
+    pub fn dated(&self, since: Mark, log: i64) -> Option<i64> {
+        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let off = course.dated(since, log.saturating_mul(1_000), Reading::take());
+        off.map(|off| off.div_euclid(1_000))
+    }
+
+    /// Whether the wall clock has jumped and is not believed, or is behind the log's.
     pub fn is_suspect(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).suspect
+        let course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        course.suspect || course.late
     }
 }
 
@@ -71,6 +101,19 @@ impl Course {
             }
         }
         steady + self.offset
+    }
+
+    fn dated(&mut self, since: Mark, log: i64, reading: Reading) -> Option<i64> {
+        let mine = self.now(reading);
+        let steady = reading.steady;
+        // The log's clock showed at least this then, and shows at most this now.
+        let (earliest, latest) = (log, log + (steady - since.steady));
+        self.late = mine + JUMP < earliest;
+        if mine > latest + JUMP {
+            self.offset = earliest - steady;
+            return Some(mine - latest);
+        }
+        self.late.then_some(mine - earliest)
     }
 
     fn heard(&mut self, log: i64, reading: Reading) {
@@ -100,10 +143,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use super::{Course, Reading};
+    use super::{Course, Mark, Reading};
 
     const SECOND: i64 = 1_000_000;
-    const START: Course = Course { offset: 1_000 * SECOND, followed: 0, suspect: false };
+    const START: Course = Course { offset: 1_000 * SECOND, followed: 0, suspect: false, late: false };
 
     #[test]
     fn drift_is_followed_slowly() {
@@ -130,9 +173,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_ahead_of_the_log_goes_by_the_log_and_who_is_behind_says_so() {
+        // Written at second 8, dated somewhere in between, looked at at second 10.
+        let (since, now) =
+            (Mark { steady: 8 * SECOND }, Reading { wall: 1_010 * SECOND, steady: 10 * SECOND });
+        let cases = [
+            ("right", 1_009, None, 1_010, false),
+            ("a second ahead may be its own way there and back", 1_007, None, 1_010, false),
+            ("ahead", 1_000, Some(8), 1_000, false),
+            ("an hour ahead", 1_008 - 3_600, Some(3_600), 1_008 - 3_600, false),
+            ("a second behind", 1_011, None, 1_010, false),
+            ("an hour behind", 1_010 + 3_600, Some(-3_600), 1_010, true),
+        ];
+        for (what, log, off, told, late) in cases {
+            let mut course = START;
+            assert_eq!(course.dated(since, log * SECOND, now), off.map(|off| off * SECOND), "{what}");
+            assert_eq!(course.now(now), told * SECOND, "{what}");
+            assert_eq!(course.late, late, "{what}");
+        }
+    }
+
+    #[test]
     fn no_millisecond_begins_before_it_does_on_the_wall() {
         for (wall, steady) in [(10_100, 5_900), (10_900, 5_100), (10_999, 5_000), (10_000, 5_999)] {
-            let mut course = Course { offset: wall - steady, followed: steady, suspect: false };
+            let mut course = Course { offset: wall - steady, followed: steady, ..START };
             for later in 0..3_000 {
                 let told =
                     course.now(Reading { wall: wall + later, steady: steady + later }).div_euclid(1_000);

@@ -145,6 +145,12 @@ impl<J: Journal> Ledger<J> {
         Self { reach: Some(reach), ..self }
     }
 
+    /// The same by another clock.
+    #[must_use]
+    pub fn going_by(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The id of an event's timer.
     pub fn id(&self, producer: &str, key: Option<&[u8]>, source: &str, event: &str) -> TimerId {
         TimerId::of(producer, key, source, event, self.settings.shards)

@@ -20,7 +20,7 @@ use evhub_journal::{
     unpleasant::{Faults, Unpleasant},
 };
 use evhub_ledger::{
-    Answer, Command, Ledger, Question, Settings, Submit, TimerId, When,
+    Answer, Clock, Command, Ledger, Question, Settings, Submit, TimerId, When,
     command::{Verb, digest},
     ledger::Reach,
     rim,
@@ -61,7 +61,7 @@ struct Site {
 }
 
 impl Site {
-    async fn start(faults: Faults) -> Self {
+    async fn start(faults: Faults, clocks: [i64; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let seed = Log::seed();
         println!("EVHUB_TEST_SEED={seed}");
@@ -76,7 +76,7 @@ impl Site {
             let settings =
                 Settings { shards: SHARDS, address: n.to_string(), cache: 100, ..Settings::default() };
             let reach: Arc<dyn Reach> = neighbours.clone();
-            Ledger::new(log.clone(), settings).reaching(reach)
+            Ledger::new(log.clone(), settings).reaching(reach).going_by(Clock::off_by(clocks[n]))
         };
         let ledgers: Vec<_> = (0..2).map(ledger).collect();
         neighbours.0.set(ledgers.clone()).unwrap();
@@ -147,8 +147,8 @@ fn submit(n: u64) -> Command {
     Command { id, verb: Verb::Submit(Box::new(submit)) }
 }
 
-async fn every_timer_fires_once(faults: Faults) {
-    let site = Site::start(faults).await;
+async fn every_timer_fires_once(faults: Faults, clocks: [i64; 2]) {
+    let site = Site::start(faults, clocks).await;
     let mut cancelled = Vec::new();
     for n in 0..TIMERS {
         let command = submit(n);
@@ -198,10 +198,15 @@ async fn every_timer_fires_once(faults: Faults) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_good_day() {
-    every_timer_fires_once(Faults::default()).await;
+    every_timer_fires_once(Faults::default(), [0; 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_bad_day() {
-    every_timer_fires_once(Faults::harsh()).await;
+    every_timer_fires_once(Faults::harsh(), [0; 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_clocks_that_are_an_hour_ahead() {
+    every_timer_fires_once(Faults::default(), [3_600_000; 2]).await;
 }

@@ -170,7 +170,7 @@ impl Scrape {
             ("ledger_keys", "Keys of publishes that are remembered in them", figures.keys),
             (
                 "ledger_clock_suspect",
-                "Whether the wall clock has jumped and is not believed",
+                "Whether the wall clock has jumped and is not believed, or is behind the log's",
                 self.suspect.into(),
             ),
         ];

@@ -10,7 +10,7 @@ use std::{
 };
 
 use evhub_event::Record;
-use evhub_journal::{Journal, Producer as _, TopicPartition, TransactError, Transaction};
+use evhub_journal::{Journal, Position, Producer as _, TopicPartition, TransactError, Transaction};
 use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use super::{Message, member::Wish, retry, told};
 use crate::{
     Answer, Command, Ledger, Listed, Question, Reply, TimerId,
+    clock::{Clock, Mark},
     half::{Doubtful, HalfListed, Which},
     leader::{Cause, Event, Leader, Planted, Rules, Spot, Step},
     ledger::Slot,
@@ -35,6 +36,8 @@ const READ: (usize, usize) = (2_048, 4 << 20);
 const MOST_ANSWERS: usize = 4_096;
 /// How many commands that are applied may lie in the log.
 const APPLIED: u64 = 10_000;
+/// How often it looks for what it has just committed, and how long after each time.
+const SIGHTS: (u32, Duration) = (100, Duration::from_millis(20));
 /// The longest sleep: clocks differ a little, and what is due is looked at by the ledger's own.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -418,8 +421,14 @@ impl<J: Journal> Lead<J> {
     ) -> Event {
         let Some(producer) = &mut self.producer else { return Event::Failed(Cause::Doubt) };
         let records = records.into_iter().map(|(topic, spot, record)| (topic, spot.into(), record)).collect();
+        let since = Clock::mark();
         let error = match producer.commit(Transaction { records, offsets: None }).await {
             Ok(positions) => {
+                if !self.leader.leads()
+                    && let Err(error) = self.compare_clocks(since, &positions).await
+                {
+                    return self.failed(&error, stopped).await;
+                }
                 self.failures = 0;
                 return Event::Committed(positions);
             }
@@ -432,6 +441,39 @@ impl<J: Journal> Lead<J> {
         };
         self.doubt(&error, stopped).await;
         Event::Failed(cause)
+    }
+
+    /// Looks at how the log dated what this leader wrote first, before it fires anything by its own clock.
+    async fn compare_clocks(&self, since: Mark, positions: &[Position]) -> Result<(), evhub_journal::Error> {
+        let Some(Position { offset, .. }) = positions.last() else { return Ok(()) };
+        let mut dated = None;
+        for _ in 0..SIGHTS.0 {
+            let slice = self.ledger.journal.read(&self.state(), *offset, 1, 1).await?;
+            dated =
+                slice.records.iter().find(|stored| stored.offset == *offset).map(|stored| stored.timestamp);
+            if dated.is_some() {
+                break;
+            }
+            // Committed, and not to be seen for a moment: brokers do that.
+            sleep(SIGHTS.1).await;
+        }
+        if dated.is_none() {
+            warn!(shard = self.shard, "what was committed is not seen: clocks were not compared");
+        }
+        match dated.and_then(|log| self.ledger.clock.dated(since, log)) {
+            Some(ahead @ 0..) => warn!(
+                shard = self.shard,
+                ahead_ms = ahead,
+                "this process's clock is ahead of the log's: timers go by the log's; set the machine's clock"
+            ),
+            Some(ahead) => warn!(
+                shard = self.shard,
+                behind_ms = -ahead,
+                "this process's clock is behind the log's: timers fire late by as much; set the machine's clock"
+            ),
+            None => {}
+        }
+        Ok(())
     }
 
     async fn fetch(
