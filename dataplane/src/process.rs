@@ -91,8 +91,12 @@ impl Process {
 
 /// Says how the memory is shared out.
 pub fn tell(budget: &Budget) {
-    let Budget { total, door, log, events, parked } = *budget;
-    info!(total, door, log, events, parked, "bytes of memory, and the shares of it");
+    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let (total, [door, log, events, parked]) = (
+        mib(budget.total),
+        [budget.door, budget.log, budget.events, budget.parked].map(|share| mib(share as u64)),
+    );
+    info!(total, door, log, events, parked, "memory, and the shares of it");
 }
 
 /// Waits until something ends that should not.

@@ -65,7 +65,7 @@ fn upcoming(schedule: &Schedule, now: i64) -> Upcoming {
         next: next.iter().filter_map(|at| shown(*at, 0, "%Y-%m-%dT%H:%M:%S.%3fZ")).collect(),
         local: next
             .iter()
-            .filter_map(|at| shown(*at, zone.offset(*at), "%a %Y-%m-%d %H:%M:%S %:z"))
+            .filter_map(|at| shown(*at, zone.offset(*at), "%a %Y-%m-%d %H:%M:%S%.f %:z"))
             .collect(),
         zone: zone.name(),
         suspended: schedule.suspend,

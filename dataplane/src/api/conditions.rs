@@ -16,17 +16,17 @@ pub(super) struct Condition {
 }
 
 /// Those of one that runs: accepted and resolved, or it would be in no snapshot. One that its author suspended is as ready
-/// as it was asked to be: it is set up, and its events are kept.
+/// as it was asked to be: it is set up, and its events are kept. One that an event suspended is not.
 pub(super) fn running(ready: bool, wanted: bool, exhausted: bool) -> Vec<Condition> {
-    let ready = match (ready, wanted) {
-        (true, true) => ("True", "Suspended"),
-        (true, false) => ("True", "Ready"),
-        (false, _) => ("False", "Pending"),
-    };
-    let suspended = match (exhausted, wanted) {
-        (true, _) => Some("Exhausted"),
-        (false, true) => Some("Suspended"),
+    let suspended = match (wanted, exhausted) {
+        (true, _) => Some("Suspended"),
+        (false, true) => Some("Exhausted"),
         (false, false) => None,
+    };
+    let ready = match (ready, suspended) {
+        (false, _) => ("False", "Pending"),
+        (true, Some("Exhausted")) => ("False", "Exhausted"),
+        (true, suspended) => ("True", suspended.unwrap_or("Ready")),
     };
     let mut conditions = vec![new("Ready", ready.0, ready.1), fact("Accepted"), fact("ResolvedRefs")];
     conditions.extend(suspended.map(|reason| new("Suspended", "True", reason)));
@@ -67,8 +67,8 @@ mod tests {
             (true, false, false, "Ready=True Ready"),
             (true, true, false, "Ready=True Suspended; Suspended=True Suspended"),
             (false, true, false, "Ready=False Pending; Suspended=True Suspended"),
-            (true, false, true, "Ready=True Ready; Suspended=True Exhausted"),
-            (true, true, true, "Ready=True Suspended; Suspended=True Exhausted"),
+            (true, false, true, "Ready=False Exhausted; Suspended=True Exhausted"),
+            (true, true, true, "Ready=True Suspended; Suspended=True Suspended"),
         ] {
             let (first, more) = expected.split_once("; ").unwrap_or((expected, ""));
             let more = if more.is_empty() { String::new() } else { format!(", {more}") };

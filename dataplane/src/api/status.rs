@@ -270,14 +270,14 @@ fn of_producer<J: Journal>(api: &Api<J>, producer: &Producer) -> ProducerStatus 
 async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor, look: &mut Look) -> ProcessorStatus {
     let Name { namespace, name } = processor.name.clone();
     let progress = api.hub.board.of(&processor.uid);
-    let ready = progress.listens(processor.generation);
+    let (listens, exhausted) = (progress.listens(processor.generation), progress.suspended.load(Relaxed));
     let (lag, oldest) = behind(api, processor).await;
     let letters = api.letters.of(&api.hub, processor, look).await;
     let last = progress.last_delivery.load(Relaxed);
     ProcessorStatus {
         namespace,
         name,
-        ready,
+        ready: listens && (processor.suspend || !exhausted),
         generation: Some(processor.generation),
         routes: Some(processor.routes.iter().map(RouteStatus::of).collect()),
         lag,
@@ -285,10 +285,10 @@ async fn of_processor<J: Journal>(api: &Api<J>, processor: &Processor, look: &mu
         parked: Some(Progress::get(&progress.parked)),
         in_flight: Some(Progress::get(&progress.in_flight)),
         dead_lettered: letters.ok().and_then(|index| index.count()),
-        suspended: processor.suspend || progress.suspended.load(Relaxed),
+        suspended: processor.suspend || exhausted,
         last_delivery: Some(last).filter(|last| *last > 0).and_then(instant),
         trouble: progress.trouble(),
-        conditions: conditions::running(ready, processor.suspend, progress.suspended.load(Relaxed)),
+        conditions: conditions::running(listens, processor.suspend, exhausted),
     }
 }
 

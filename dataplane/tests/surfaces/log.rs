@@ -47,7 +47,7 @@ async fn a_suspended_processor_says_so_and_is_told_to_go_on() {
     let told = rig.hub.resumes.watch(&billing());
     rig.hub.board.of(BILLING).suspended.store(true, Ordering::Relaxed);
     let status = rig.ask(rig.api, get(path)).await.json();
-    assert_eq!(status["suspended"], true);
+    assert_eq!((&status["suspended"], &status["ready"]), (&json!(true), &json!(false)));
     let condition = json!({"type": "Suspended", "status": "True", "reason": "Exhausted"});
     assert!(status["conditions"].as_array().unwrap().contains(&condition), "{status}");
     let resume = |path: &str| request("POST", &format!("{path}/resume"), &[], "");
