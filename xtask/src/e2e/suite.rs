@@ -46,13 +46,31 @@ pub(super) fn run<'a>(root: &'a Path, tools: &'a Tools, site: &'a Site, kafka: &
     ];
     for (name, step) in steps {
         let since = Instant::now();
-        step(&suite).with_context(|| format!("step failed: {name}"))?;
+        step(&suite).inspect_err(|_| suite.tell()).with_context(|| format!("step failed: {name}"))?;
         println!("ok  {name}, {:.1} s", since.elapsed().as_secs_f64());
     }
     Ok(())
 }
 
 impl Suite<'_> {
+    /// Prints what can be known of a cluster in which something does not hold: a local one goes when this program ends.
+    fn tell(&self) {
+        let show = |words: &[&str]| match self.tools.kubectl(words) {
+            Ok(text) => println!("--- kubectl {}\n{}", words.join(" "), text.trim_end()),
+            Err(error) => println!("--- {error:#}"),
+        };
+        for what in ["nodes", "pods", "producers,processors", "endpointslices"] {
+            show(&["get", what, "--all-namespaces", "--output", "wide"]);
+        }
+        show(&["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"]);
+        for namespace in [SYSTEM, "shop"] {
+            let pods = self.tools.kubectl(&["get", "pods", "--namespace", namespace, "--output", "name"]);
+            for pod in pods.iter().flat_map(|names| names.lines()) {
+                show(&["logs", "--namespace", namespace, pod, "--all-containers", "--tail=40"]);
+            }
+        }
+    }
+
     fn file(&self, path: &str) -> String {
         self.root.join(path).display().to_string()
     }
