@@ -5,6 +5,7 @@ mod cluster {
     mod delivers;
     mod halves;
     mod later;
+    mod many;
     mod refuses;
     mod service;
     mod site;

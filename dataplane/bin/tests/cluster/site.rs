@@ -181,6 +181,13 @@ impl Process {
         }
     }
 
+    /// A figure of the kernel's about it, such as `Threads`, or `VmHWM` in KiB.
+    pub(super) fn proc(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// SIGKILL.
     pub(super) fn kill(mut self) {
         self.child.kill().unwrap();
