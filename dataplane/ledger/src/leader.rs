@@ -144,6 +144,8 @@ enum Phase {
     Loading(u64),
     Working,
     Fetching,
+    /// The transaction under way says that it is about to lead, and nothing else.
+    Standing,
     /// The transaction under way, and where its records of timers are.
     Committing(Box<Flight>),
 }
@@ -394,9 +396,9 @@ impl Leader {
     fn go_on(&mut self, now: i64, others: impl Fn(&str) -> u64, steps: &mut Vec<Step>) {
         let Phase::Working = self.phase else { return };
         if !self.leads {
-            let watermark = self.progress.watermark.max(now);
-            let progress = Progress { watermark, ..self.progress.clone() };
-            return self.commit(Draft::default(), progress, steps);
+            steps.push(Step::Commit(vec![self.mine(Entry::Standing)]));
+            self.phase = Phase::Standing;
+            return;
         }
         let missing = self.shard.missing(now);
         let lacking = self.queue.front().and_then(|queued| self.shard.lacks(queued.command.as_ref().ok()?));
@@ -464,10 +466,8 @@ impl Leader {
         topics.dedup();
         let fires =
             draft.fires.iter().map(|(topic, record)| (topic.to_string(), Spot::ByKey, record.clone()));
-        let mine =
-            |entry: Entry| (self.rules.state.clone(), Spot::Partition(self.rules.shard), entry.encode());
-        let puts = draft.puts.values().cloned().map(mine);
-        let last = mine(Entry::Progress(progress.clone()));
+        let puts = draft.puts.values().cloned().map(|entry| self.mine(entry));
+        let last = self.mine(Entry::Progress(progress.clone()));
         let planted = self.rules.planted;
         let (records, rest): (Vec<_>, Vec<_>) = if planted.is(Deviation::StateBeforeFires) {
             (puts.chain([last]).collect(), fires.collect())
@@ -480,7 +480,15 @@ impl Leader {
         self.phase = Phase::Committing(Box::new(Flight { draft, progress, topics, rest }));
     }
 
+    /// A record of the state.
+    fn mine(&self, entry: Entry) -> (String, Spot, Record) {
+        (self.rules.state.clone(), Spot::Partition(self.rules.shard), entry.encode())
+    }
+
     fn committed(&mut self, positions: &[Position], now: i64, steps: &mut Vec<Step>) {
+        if let Phase::Standing = self.phase {
+            return self.stands(positions, steps);
+        }
         let Phase::Committing(mut flight) = std::mem::replace(&mut self.phase, Phase::Working) else {
             return;
         };
@@ -488,11 +496,6 @@ impl Leader {
         if !rest.is_empty() {
             steps.push(Step::Commit(rest));
             self.phase = Phase::Committing(flight);
-            return;
-        }
-        if let Some(behind) = self.behind(positions) {
-            self.phase = Phase::Idle;
-            steps.push(Step::Behind(behind));
             return;
         }
         let Flight { draft, progress, topics, .. } = *flight;
@@ -504,20 +507,24 @@ impl Leader {
         }
         self.quarantine.committed(&topics);
         self.progress = progress;
-        (self.leads, self.beat) = (true, now);
+        self.beat = now;
         self.total.add(draft.tally);
         self.trim(self.progress.applied, now, steps);
         steps.extend(draft.answers.into_iter().map(|(offset, answer)| Step::Answer(offset, answer)));
     }
 
-    /// Whether the first transaction shows that not all of the state was read.
-    fn behind(&self, positions: &[Position]) -> Option<Behind> {
+    /// Whether all of the state was read: its end was where this leader's first record lies.
+    fn stands(&mut self, positions: &[Position], steps: &mut Vec<Step>) {
         let blind = [Deviation::EndBelieved, Deviation::EndBeforeBecoming, Deviation::BecomingAfterReading];
-        if self.leads || blind.into_iter().any(|it| self.rules.planted.is(it)) {
-            return None;
+        let blind = blind.into_iter().any(|mistake| self.rules.planted.is(mistake));
+        let (told, lies) = (self.end, positions.last().map_or(u64::MAX, |last| last.offset));
+        if lies != told && !blind {
+            self.phase = Phase::Idle;
+            steps.push(Step::Behind(Behind { told, lies }));
+            return;
         }
-        let lies = positions.last().map_or(u64::MAX, |last| last.offset);
-        (lies != self.end).then_some(Behind { told: self.end, lies })
+        // How far it has come is written next, and where it can be asked.
+        (self.leads, self.beat, self.phase) = (true, i64::MIN, Phase::Working);
     }
 
     /// Gives up commands now and then: what is committed is never looked for again, whoever leads.

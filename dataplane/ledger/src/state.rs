@@ -20,6 +20,7 @@ use crate::{
 const TIMER: u8 = b't';
 const HALF: u8 = b'h';
 const PROGRESS: &[u8] = b"p";
+const STANDING: &[u8] = b"s";
 const KEY: u8 = b'k';
 
 /// How far a shard has come.
@@ -46,6 +47,9 @@ pub enum Entry {
     Gone(TimerId),
     /// How far the shard has come.
     Progress(Progress),
+    /// Somebody was about to lead: where this lies told it whether it had read everything. It changes nothing, for it may have
+    /// not.
+    Standing,
     /// A key is taken.
     Claimed(TimerId, Box<Claimed>),
     /// It is free.
@@ -94,6 +98,7 @@ impl Entry {
             Self::Half(half) => (Self::half_key(half.id), Some(wire::Kind::Half((*half).into()))),
             Self::Decided(id, decided) => (Self::half_key(id), Some(wire::Kind::Decided(decided.into()))),
             Self::HalfGone(id) => (Self::half_key(id), None),
+            Self::Standing => (Bytes::from_static(STANDING), None),
             Self::Progress(Progress { applied, term, leader, watermark }) => {
                 let progress = wire::Progress { applied, term, leader, watermark };
                 (Bytes::from_static(PROGRESS), Some(wire::Kind::Progress(progress)))
@@ -111,7 +116,8 @@ impl Entry {
         let taken = key.strip_prefix(&[KEY]).and_then(TimerId::from_bytes);
         let half = key.strip_prefix(&[HALF]).and_then(TimerId::from_bytes);
         let Some(value) = record.value.clone() else {
-            let gone = id.map(Self::Gone).or(half.map(Self::HalfGone)).or(taken.map(Self::Free));
+            let standing = (key == STANDING).then_some(Self::Standing);
+            let gone = id.map(Self::Gone).or(half.map(Self::HalfGone)).or(taken.map(Self::Free)).or(standing);
             return gone.ok_or(Unreadable::Malformed);
         };
         let wire::State { version, kind } = wire::State::decode(value).map_err(|_| Unreadable::Malformed)?;

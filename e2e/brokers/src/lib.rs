@@ -227,14 +227,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if self.guard.is_none() {
-            return;
-        }
+        let Some(guard) = self.guard.take() else { return };
         for node in &mut self.nodes {
             // Nobody is left to be told.
             let _ = node.kill();
         }
         let _ = fs::remove_dir_all(&self.folder);
+        // It would remove what another cluster has in this folder by then.
+        guard.dismiss();
     }
 }
 

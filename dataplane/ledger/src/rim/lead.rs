@@ -444,7 +444,11 @@ impl<J: Journal> Lead<J> {
     }
 
     /// Looks at how the log dated what this leader wrote first, before it fires anything by its own clock.
-    async fn compare_clocks(&self, since: Mark, positions: &[Position]) -> Result<(), evhub_journal::Error> {
+    async fn compare_clocks(
+        &mut self,
+        since: Mark,
+        positions: &[Position],
+    ) -> Result<(), evhub_journal::Error> {
         let Some(Position { offset, .. }) = positions.last() else { return Ok(()) };
         let mut dated = None;
         for _ in 0..SIGHTS.0 {

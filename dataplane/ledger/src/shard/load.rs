@@ -50,6 +50,7 @@ impl Shard {
                 None
             }
             Entry::Progress(progress) => Some(progress),
+            Entry::Standing => None,
             Entry::Claimed(id, claimed) => {
                 self.claims.insert(id, *claimed);
                 None

@@ -242,7 +242,8 @@ pub(super) fn known(world: &World, shard: u32) -> Known {
                 | Entry::Free(_)
                 | Entry::Half(_)
                 | Entry::Decided(..)
-                | Entry::HalfGone(_),
+                | Entry::HalfGone(_)
+                | Entry::Standing,
             )
             | Err(_) => {}
         }
