@@ -9,7 +9,7 @@
 //! milliseconds, and the wall clock is read first, so that whatever comes between the two readings makes it late.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -22,7 +22,11 @@ const SLEW: i64 = 2_000;
 
 /// The time; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Mutex<Course>>);
+pub struct Clock {
+    course: Arc<Mutex<Course>>,
+    /// By how much the wall clock is read wrong; in microseconds.
+    wrong: i64,
+}
 
 /// How the wall clock is to the steady one; in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,40 +56,42 @@ impl Clock {
     /// The clock of a machine whose wall clock is ahead by so many milliseconds, or behind: what a wrong one does can be
     /// seen with it.
     pub fn off_by(millis: i64) -> Self {
-        let Reading { wall, steady } = Reading::take();
-        let offset = wall + millis * 1_000 - steady;
-        Self(Arc::new(Mutex::new(Course { offset, followed: steady, suspect: false, late: false })))
+        let wrong = millis * 1_000;
+        let Reading { wall, steady } = Reading::take(wrong);
+        let course = Course { offset: wall - steady, followed: steady, suspect: false, late: false };
+        Self { course: Arc::new(Mutex::new(course)), wrong }
     }
 
     /// Now, in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
-        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        course.now(Reading::take()).div_euclid(1_000)
+        self.course().now(Reading::take(self.wrong)).div_euclid(1_000)
     }
 
     /// The log took a record just now, at an instant of its own clock; in milliseconds.
     pub fn heard(&self, log: i64) {
-        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        course.heard(log.saturating_mul(1_000), Reading::take());
+        self.course().heard(log.saturating_mul(1_000), Reading::take(self.wrong));
     }
 
     /// This instant.
     pub fn mark() -> Mark {
-        Mark { steady: Reading::take().steady }
+        Mark { steady: Reading::take(0).steady }
     }
 
     /// The log took a record between that instant and now, and dated it so; in milliseconds. If this clock is further ahead
     /// than that explains, it goes by the log's from now on. Returns by how much it was ahead (or behind, below zero).
     pub fn dated(&self, since: Mark, log: i64) -> Option<i64> {
-        let mut course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let off = course.dated(since, log.saturating_mul(1_000), Reading::take());
+        let off = self.course().dated(since, log.saturating_mul(1_000), Reading::take(self.wrong));
         off.map(|off| off.div_euclid(1_000))
     }
 
     /// Whether the wall clock has jumped and is not believed, or is behind the log's.
     pub fn is_suspect(&self) -> bool {
-        let course = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let course = self.course();
         course.suspect || course.late
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,8 +140,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn take() -> Self {
+    fn take(wrong: i64) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        let wall = wall + wrong;
         let now = clock_gettime(ClockId::Boottime);
         Self { wall, steady: now.tv_sec * 1_000_000 + now.tv_nsec / 1_000 }
     }
