@@ -18,7 +18,7 @@ use crate::in_turn;
 fn e2e_orders() -> Result<()> {
     let mut scenario = Scenario::new("e2e_orders");
     let modes =
-        [(Mode::Fine, 80), (Mode::Slow, 6), (Mode::Half, 6), (Mode::Unavailable, 4), (Mode::Hangs, 1)];
+        [(Mode::Fine, 78), (Mode::Slow, 6), (Mode::Half, 6), (Mode::Unavailable, 4), (Mode::Hangs, 3)];
     let retry =
         Retry { initial: Duration::from_millis(50), max: Duration::from_millis(100), ..Retry::default() };
     let timeout = Duration::from_millis(500);
