@@ -97,6 +97,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = Folder::open(args.dir.clone(), settings, identities, Some(journal.clone())).await?;
     let stage = if args.demo { Some(stage(&folder.current()).await?) } else { None };
     let (publish, following) = watch::channel(folder.current());
+    let addresses = listeners.addresses().context("could not tell the ports")?;
     let hub = Hub {
         unserved: folder.unserved(),
         tracer: process.tracer(),
@@ -105,9 +106,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         ledger,
         // Publishers of half messages name addresses themselves, which nobody has compiled.
         egress: evhub_dataplane::egress::Egress::loopback(),
+        tools: addresses.tools(),
         ..Hub::new(journal.clone(), following)
     };
-    let addresses = listeners.addresses().context("could not tell the ports")?;
     process.serve(listeners, &hub);
     let drain = process.drain.clone();
     process.parts.work("the workers", workers::run(hub.clone(), drain.clone()));

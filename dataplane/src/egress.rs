@@ -1,8 +1,15 @@
 //! Where deliveries may go by an address that a Processor's author wrote, as the administrator of this process says. Pure.
 //!
-//! A Service's address was found by whoever compiled, so it is not looked at here.
+//! A Service's address was found by whoever compiled, so it is not looked at here. An address that came with an event was
+//! written by whoever may publish, and must not lead to where tools ask: a question is a POST like any other.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use evhub_routing::{Target, egress::Allowed};
+use http::Uri;
 
 /// What is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +20,10 @@ pub enum Egress {
     /// These alone.
     Only(Vec<Allowed>),
 }
+
+/// The listeners of this process that are for whoever runs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tools(Arc<[SocketAddr]>);
 
 // === impl Egress ===
 
@@ -31,6 +42,29 @@ impl Egress {
             (Self::Only(_), None) => false,
             (Self::Only(allowed), Some(host)) => allowed.iter().any(|one| one.is_of(host)),
         }
+    }
+}
+
+// === impl Tools ===
+
+impl Tools {
+    /// Those at these addresses.
+    pub fn new(listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self(listeners.into_iter().collect())
+    }
+
+    /// Whether one of them is at an address, as far as can be told without asking for names: by any way to this machine that
+    /// is the same on every machine.
+    pub fn are_at(&self, url: &Uri) -> bool {
+        let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+        let here = self.0.iter().filter(|listener| listener.port() == port);
+        let mut ips = here.map(|listener| listener.ip().to_canonical());
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.');
+        let Ok(ip) = host.parse::<IpAddr>().map(|ip| ip.to_canonical()) else {
+            let name = host.to_ascii_lowercase();
+            return (name == "localhost" || name.ends_with(".localhost")) && ips.next().is_some();
+        };
+        ips.any(|listener| ip.is_loopback() || ip.is_unspecified() || ip == listener)
     }
 }
 
@@ -94,6 +128,35 @@ mod tests {
         }
         for host in ["10.0.0.1", "[::2]", "metadata", "localhost.example.com", "0.0.0.0"] {
             assert!(!here.allows(&target(&format!("http://{host}/events"), None)), "{host}");
+        }
+    }
+
+    #[test]
+    fn tools_are_found_by_every_way_to_this_machine() {
+        let at = |listener: &str| Tools::new([listener.parse().unwrap()]);
+        let (here, all, outside) = (at("127.0.0.1:8083"), at("0.0.0.0:80"), at("10.0.0.1:8083"));
+        for (tools, url, are_there) in [
+            (&here, "http://127.0.0.1:8083/processors", true),
+            (&here, "http://127.9.9.9:8083/", true),
+            (&here, "http://localhost:8083/", true),
+            (&here, "http://LocalHost.:8083/", true),
+            (&here, "http://a.localhost:8083/", true),
+            (&here, "http://[::1]:8083/", true),
+            (&here, "http://[::ffff:127.0.0.1]:8083/", true),
+            (&here, "http://0.0.0.0:8083/", true),
+            (&here, "http://[::]:8083/", true),
+            (&here, "http://127.0.0.1:8084/", false),
+            (&here, "http://127.0.0.1/", false),
+            (&here, "http://10.0.0.1:8083/", false),
+            (&here, "http://tx.shop:8083/", false),
+            (&all, "http://localhost/", true),
+            (&all, "https://localhost/", false),
+            (&all, "https://localhost:80/", true),
+            (&outside, "http://10.0.0.1:8083/", true),
+            (&outside, "http://10.0.0.2:8083/", false),
+            (&Tools::default(), "http://127.0.0.1:8083/", false),
+        ] {
+            assert_eq!(tools.are_at(&url.parse().unwrap()), are_there, "{tools:?} {url}");
         }
     }
 

@@ -119,6 +119,14 @@ impl Fault {
         }
     }
 
+    /// The same of one that was to be prepared.
+    fn prepared(self) -> Self {
+        match self.code {
+            Code::Produce => Self { code: Code::Prepare, ..self },
+            _ => self,
+        }
+    }
+
     fn too_long(list: &str) -> Self {
         Self::parameter(format!("{list} must be a list of at most {MAX_LIST} entries"))
     }

@@ -37,7 +37,7 @@ use tracing::{error, info, warn};
 
 pub use self::{
     kept::{Unkept, replica},
-    status::{Source, Status},
+    status::{Refusal, Source, Status},
 };
 use crate::Hub;
 

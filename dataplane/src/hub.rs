@@ -13,7 +13,7 @@ use evhub_telemetry::Tracer;
 use tokio::sync::watch;
 
 use crate::{
-    egress::Egress,
+    egress::{Egress, Tools},
     follow::Status,
     ingest::{Door, Quotas},
     meters::Meters,
@@ -32,6 +32,8 @@ pub struct Hub<J: Journal> {
     pub works: watch::Sender<Generation>,
     /// Where deliveries may go.
     pub egress: Egress,
+    /// Where no question goes that whoever publishes has a say in.
+    pub tools: Tools,
     /// How it follows whoever says what to run; `None` where nobody has to.
     pub following: Option<watch::Receiver<Status>>,
     /// The Producers and Processors that were written and do not run.
@@ -113,6 +115,7 @@ impl<J: Journal> Hub<J> {
             dispatches: true,
             works: watch::Sender::default(),
             egress: Egress::default(),
+            tools: Tools::default(),
             following: None,
             unserved: watch::channel(Arc::default()).1,
             board: Board::default(),

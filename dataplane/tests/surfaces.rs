@@ -26,5 +26,6 @@ mod surfaces {
     mod timers;
     mod trace;
     mod transactions;
+    mod undecided;
     mod wire;
 }

@@ -24,6 +24,14 @@ fn what_was_decided_outlives_a_kill_and_nothing_else_is_published() {
     hub.process.ended();
     hub = site.start();
     assert_eq!(prepare(&hub, "open"), open, "the same again is the same");
+    for (what, at) in [("tools", hub.api), ("watchers", hub.admin)] {
+        let asked = serde_json::json!({
+            "event": {"app_id": "shop", "topic_id": "orders", "data": "eA=="},
+            "txCallback": {"endpoint": {"protocol_type": 5, "address": format!("http://{at}/")}},
+        });
+        let (_, said) = post(hub.http, "/v1/prepare", "", &asked.to_string());
+        assert_eq!(said["ret"]["code"], 10000, "{what}: {said}");
+    }
     for half in [&committed, &undone, &later, &open] {
         assert_eq!(state(&hub, half), "Prepared");
     }

@@ -104,6 +104,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         following: Some(follow.status()),
         dispatches: roles.dispatch,
         egress: checked.egress,
+        tools: addresses.tools(),
         tracer: process.tracer(),
         door: budget.door(),
         room: budget.room(),

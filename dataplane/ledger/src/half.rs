@@ -3,7 +3,7 @@
 //! One is prepared, then committed or rolled back, once; the first decision counts, whoever made it. Meanwhile its publisher is
 //! asked from time to time, by whoever leads its shard.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use evhub_event::Record;
 use xxhash_rust::xxh3::Xxh3;
@@ -202,8 +202,37 @@ pub struct Doubtful {
     pub record: Record,
     /// How often its publisher was asked before.
     pub checks: u32,
+    /// Since when that is to be.
+    pub next: i64,
     /// Who is asked, where that is not the Producer's to say.
     pub callback: Option<Arc<Callback>>,
+}
+
+/// Half messages that wait for the same: those of a Producer that leave it to it who is asked, or those that say that
+/// themselves. What is in the way of one line is not in the way of the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// The uid of the Producer.
+    pub producer: String,
+    /// Whether they say it themselves.
+    pub own: bool,
+}
+
+/// Those that somebody is about to ask about.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// They are to be asked about by then.
+    pub by: i64,
+    /// How many of a line and shard at the most.
+    pub each: usize,
+    /// About how many at the most.
+    pub all: usize,
+    /// About how many bytes their events have at the most; one that has more comes alone.
+    pub bytes: usize,
+    /// None of these lines.
+    pub except: Vec<Line>,
+    /// None of these, which are asked about now.
+    pub flying: HashSet<TimerId>,
 }
 
 /// Which half messages are listed.
@@ -236,6 +265,13 @@ pub(crate) fn next_check(interval: Duration, checks: u32, now: i64) -> i64 {
     let first = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
     let grown = first.saturating_mul(1 << checks.min(GROWS.0));
     now.saturating_add(grown.min(GROWS.1.max(first)))
+}
+
+impl Doubtful {
+    /// Which line it is in.
+    pub fn line(&self) -> Line {
+        Line { producer: self.producer.clone(), own: self.callback.is_some() }
+    }
 }
 
 impl Waits {

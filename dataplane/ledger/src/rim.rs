@@ -17,7 +17,11 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::member::{Exit, Member};
-use crate::{Ledger, Question, Reply, half::Doubtful, ledger::Leaders};
+use crate::{
+    Ledger, Question, Reply,
+    half::{Doubtful, Wanted},
+    ledger::Leaders,
+};
 
 /// How long to wait before the group is joined again.
 const REJOIN: Duration = Duration::from_millis(500);
@@ -33,8 +37,8 @@ pub(crate) enum Message {
     Commands(u64, Vec<Stored>),
     /// Somebody wants to know something.
     Question(Question, oneshot::Sender<Reply>),
-    /// Somebody is about to ask publishers: up to an instant, so many of a Producer, and none of these Producers.
-    Doubtful((i64, usize, Vec<String>), oneshot::Sender<Vec<Doubtful>>),
+    /// Somebody is about to ask publishers.
+    Doubtful(Arc<Wanted>, oneshot::Sender<Vec<Doubtful>>),
 }
 
 /// Leads until told to stop; then finishes the transactions under way and leaves.

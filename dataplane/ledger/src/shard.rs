@@ -202,18 +202,13 @@ impl Shard {
     pub fn recall(&self, offset: u64, Command { id, verb }: &Command) -> Answer {
         match verb {
             Verb::Claim(claim) => return self.recall_claim(*id, claim.digest),
-            Verb::Prepare(prepare) => {
-                let before = self.prepared_before(*id, prepare.digest, Some(offset));
-                return before.unwrap_or(Answer::Unknown);
-            }
+            Verb::Prepare(prepare) => return self.recall_prepare(*id, offset, prepare),
             // It was asked for too far in the future, which is all that leaves it as it was.
             Verb::Decide(decision) => {
                 let before = self.decided_before(*id, &decision.producer, Some(offset));
                 return before.unwrap_or(Answer::TooLong);
             }
-            Verb::Checked(_) => {
-                return self.decided_before(*id, "", Some(offset)).unwrap_or(Answer::TooLong);
-            }
+            Verb::Checked(_) => return self.recall_checked(*id, offset),
             _ => {}
         }
         match (verb, self.timers.get(id), self.ended.get(id)) {

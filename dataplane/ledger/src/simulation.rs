@@ -62,6 +62,7 @@ fn each_planted_mistake_is_found() {
         Mistake::Leader(Deviation::DecisionForgotten),
         Mistake::Leader(Deviation::DecidedAgain),
         Mistake::Leader(Deviation::ChecksForgotten),
+        Mistake::Leader(Deviation::LateAnswerCounts),
         Mistake::TwoWriters,
         Mistake::RandomIds,
     ];

@@ -2,19 +2,30 @@
 //! them.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test is no library, and may fail")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use evhub_event::Record;
 use evhub_journal::{
-    ClusterSettings, Embedded, Journal, Stored, TopicPartition, TopicSettings, embedded::Options,
+    ClusterSettings, Committed, Embedded, Error, Journal, Place, Position, Slice, Stored, TopicPartition,
+    TopicSettings, WriteError, embedded::Options,
 };
 use evhub_ledger::{
     Answer, Command, Ledger, Settings, TimerId,
     command::Verb,
-    half::{self, Checked, Commit, Decide, Decision, Doubtful, Exhausted, Prepare, Standing, State, Which},
+    half::{
+        self, Checked, Commit, Decide, Decision, Doubtful, Exhausted, Line, Prepare, Standing, State, Wanted,
+        Which,
+    },
     rim,
 };
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 const DUE: &str = "a.due";
 const PRODUCER: &str = "uid";
@@ -22,7 +33,7 @@ const PRODUCER: &str = "uid";
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A ledger that keeps no event in memory, and leads.
-fn led(log: &Embedded) -> (Ledger<Embedded>, oneshot::Sender<()>, JoinHandle<()>) {
+fn led<J: Journal>(log: &J) -> (Ledger<J>, oneshot::Sender<()>, JoinHandle<()>) {
     let ledger = Ledger::new(log.clone(), Settings { shards: 2, cache: 0, ..Settings::default() });
     let (stop, stopped) = oneshot::channel::<()>();
     let running = rim::run(ledger.clone(), async {
@@ -31,7 +42,7 @@ fn led(log: &Embedded) -> (Ledger<Embedded>, oneshot::Sender<()>, JoinHandle<()>
     (ledger, stop, tokio::spawn(running))
 }
 
-fn command(ledger: &Ledger<Embedded>, n: usize) -> Command {
+fn command<J: Journal>(ledger: &Ledger<J>, n: usize) -> Command {
     let record = Record { value: Some(format!("event {n}").into()), ..Record::default() };
     let id = ledger.half(PRODUCER, None, "/s", &n.to_string());
     let prepare = Prepare {
@@ -56,11 +67,16 @@ async fn decided(ledger: &Ledger<Embedded>, id: TimerId, verb: Verb) -> Standing
     }
 }
 
+fn everything() -> Wanted {
+    let (except, flying) = (Vec::new(), HashSet::new());
+    Wanted { by: i64::MAX - 1, each: 100, all: 100, bytes: 1 << 20, except, flying }
+}
+
 /// Those about whom publishers are to be asked, when all ten are known.
-async fn all_doubts(ledger: &Ledger<Embedded>) -> Vec<Doubtful> {
+async fn all_doubts<J: Journal>(ledger: &Ledger<J>) -> Vec<Doubtful> {
     let everything = async {
         loop {
-            let doubts = ledger.doubtful(i64::MAX - 1, 100, Vec::new()).await;
+            let doubts = ledger.doubtful(everything()).await;
             if doubts.len() == 10 {
                 return doubts;
             }
@@ -68,6 +84,19 @@ async fn all_doubts(ledger: &Ledger<Embedded>) -> Vec<Doubtful> {
         }
     };
     timeout(PATIENCE, everything).await.expect("all are asked about")
+}
+
+/// Nobody is told of more than is wanted, of both shards together.
+async fn only_what_is_wanted(ledger: &Ledger<Embedded>, doubts: &[Doubtful]) {
+    assert!(doubts.is_sorted_by_key(|doubt| doubt.next), "those first that wait longest");
+    let line = Line { producer: PRODUCER.to_owned(), own: false };
+    assert!(ledger.doubtful(Wanted { except: vec![line], ..everything() }).await.is_empty());
+    let flying = doubts[1..].iter().map(|doubt| doubt.id).collect();
+    assert_eq!(ledger.doubtful(Wanted { flying, ..everything() }).await, doubts[..1]);
+    let few = ledger.doubtful(Wanted { all: 4, ..everything() }).await;
+    assert!((1..=4).contains(&few.len()), "{}", few.len());
+    let small = ledger.doubtful(Wanted { bytes: 1, ..everything() }).await;
+    assert!((1..=2).contains(&small.len()), "one of each shard: {}", small.len());
 }
 
 /// What is published, when seven are: it is acknowledged when it cannot be lost, and seen a moment later.
@@ -116,7 +145,7 @@ async fn who_leads_next_reads_back_what_is_in_nobodys_memory() {
     let values: BTreeSet<Vec<u8>> =
         doubts.iter().map(|doubt| doubt.record.value.clone().unwrap().to_vec()).collect();
     assert_eq!(values.len(), 10, "with their events");
-    assert!(ledger.doubtful(i64::MAX - 1, 100, vec![PRODUCER.to_owned()]).await.is_empty());
+    only_what_is_wanted(&ledger, &doubts).await;
     for (n, doubt) in doubts.iter().enumerate() {
         let decide = match n % 3 {
             0 => Some(Decide::Commit(Commit::default())),
@@ -142,6 +171,115 @@ async fn who_leads_next_reads_back_what_is_in_nobodys_memory() {
     let records = published(&ledger, &log).await;
     let published: BTreeSet<_> = records.iter().map(|stored| stored.record.value.clone()).collect();
     assert_eq!((records.len(), published.len()), (7, 7), "each that was committed, once");
+    stop.send(()).unwrap();
+    running.await.unwrap();
+}
+
+/// A log in which reading one record stands still for a while.
+#[derive(Clone)]
+struct Stalled {
+    log: Embedded,
+    flows: watch::Receiver<bool>,
+}
+
+impl Journal for Stalled {
+    type Tail = <Embedded as Journal>::Tail;
+    type Member = <Embedded as Journal>::Member;
+    type Producer = <Embedded as Journal>::Producer;
+
+    async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
+        self.log.ensure(topic, settings).await
+    }
+
+    fn partitions(&self, topic: &str) -> Option<u32> {
+        self.log.partitions(topic)
+    }
+
+    async fn look_up(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.log.look_up(topic).await
+    }
+
+    fn append(
+        &self,
+        topic: &str,
+        place: Place,
+        record: Record,
+    ) -> impl Future<Output = Result<Position, WriteError>> + Send + 'static {
+        self.log.append(topic, place, record)
+    }
+
+    async fn producer(&self, id: &str) -> Result<Self::Producer, Error> {
+        self.log.producer(id).await
+    }
+
+    async fn trim(&self, at: &TopicPartition, before: u64) -> Result<(), Error> {
+        self.log.trim(at, before).await
+    }
+
+    async fn start(&self, at: &TopicPartition) -> Result<u64, Error> {
+        self.log.start(at).await
+    }
+
+    async fn read(
+        &self,
+        at: &TopicPartition,
+        from: u64,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Slice, Error> {
+        if records == 1 {
+            let _ = self.flows.clone().wait_for(|flows| *flows).await;
+        }
+        self.log.read(at, from, records, bytes).await
+    }
+
+    async fn end(&self, at: &TopicPartition) -> Result<u64, Error> {
+        self.log.end(at).await
+    }
+
+    async fn offset_at(&self, at: &TopicPartition, instant: i64) -> Result<u64, Error> {
+        self.log.offset_at(at, instant).await
+    }
+
+    async fn join(&self, group: &str, topics: &[String]) -> Result<Self::Tail, Error> {
+        self.log.join(group, topics).await
+    }
+
+    async fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Committed>, Error> {
+        self.log.committed(group, partitions).await
+    }
+}
+
+#[tokio::test]
+async fn commands_are_decided_while_events_are_read_back_for_a_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let (flow, flows) = watch::channel(true);
+    let log = Stalled { log: Embedded::open(Options::new(folder.path())).unwrap(), flows };
+    let (ledger, stop, running) = led(&log);
+    let prepare = async |n: usize| {
+        let asked = ledger.ask(command(&ledger, n), 1_000, ClusterSettings::default());
+        let answer = timeout(PATIENCE, asked).await.expect("it is decided").unwrap();
+        assert!(matches!(answer, Answer::Half(_)), "{answer:?}");
+    };
+    for n in 0..10 {
+        prepare(n).await;
+    }
+    assert_eq!(all_doubts(&ledger).await.len(), 10);
+    flow.send_replace(false);
+    let doubts = ledger.doubtful(everything());
+    tokio::pin!(doubts);
+    let decided = async {
+        for n in 10..14 {
+            prepare(n).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        doubts = &mut doubts => panic!("nothing can be read back: {doubts:?}"),
+        () = decided => {}
+    }
+    flow.send_replace(true);
+    assert_eq!(timeout(PATIENCE, doubts).await.expect("they are read back").len(), 10);
     stop.send(()).unwrap();
     running.await.unwrap();
 }

@@ -14,7 +14,7 @@ use http::{HeaderValue, header};
 
 use super::{
     Fault, json, report,
-    transaction::{commit_half, prepare, roll_back},
+    transaction::{commit_half, prepare, roll_back, unprepared},
     unreported,
 };
 use crate::{
@@ -58,7 +58,7 @@ async fn post_prepare<J: Journal>(State(hub): State<Arc<Hub<J>>>, request: Reque
             Ok(request) => answer(prepare(&hub, request, charge, &asked).await),
             Err(fault) => answer(fault),
         },
-        Err(Unread { fault, close }) => ended(answer(fault), close),
+        Err(Unread { fault, close }) => ended(answer(unprepared(fault)), close),
     }
 }
 

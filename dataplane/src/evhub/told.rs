@@ -3,12 +3,12 @@
 //!
 //! The code of every call is said a second time, in the header `status-code`, as EvHub's server does.
 
-use evhub_proto::evhub_producer::{CommitRsp, PrepareRsp, RollbackRsp};
+use evhub_proto::evhub_producer::{CommitRsp, RollbackRsp};
 use http::{HeaderValue, Response};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt as _;
 
-use super::{Code as Number, Fault, unreported};
+use super::{Code as Number, Fault, transaction::unprepared, unreported};
 use crate::{
     grpc::bare,
     problem::{Problem, reason},
@@ -64,7 +64,7 @@ impl Method {
         let ret = || Some(fault.clone().into());
         Some(match self {
             Self::Report => bare::answer(unreported(fault)).await,
-            Self::Prepare => bare::answer(PrepareRsp { ret: ret(), tx: None }).await,
+            Self::Prepare => bare::answer(unprepared(fault)).await,
             Self::Commit => bare::answer(CommitRsp { ret: ret(), tx: None }).await,
             Self::Rollback => bare::answer(RollbackRsp { ret: ret(), tx: None }).await,
             Self::Unknown => return None,

@@ -14,7 +14,7 @@ use evhub_proto::{
     evhub_producer::{CommitReq, CommitRsp, PrepareReq, PrepareRsp, RollbackReq, RollbackRsp},
     evhub_transaction::CallbackRsp,
 };
-use evhub_routing::CheckProtocol;
+use evhub_routing::{CheckProtocol, Target};
 use http::Uri;
 
 use super::{Code, Fault, event, json};
@@ -43,8 +43,13 @@ pub(super) async fn prepare<J: Journal>(
     let id = Event::new_id();
     match prepared(hub, request, &id, charge, asked).await {
         Ok(()) => PrepareRsp { ret: None, tx: Some(tx(&id, TxStatus::Prepare)) },
-        Err(fault) => PrepareRsp { ret: Some(fault.into()), tx: None },
+        Err(fault) => unprepared(fault),
     }
+}
+
+/// What is said of one that was not prepared.
+pub(super) fn unprepared(fault: Fault) -> PrepareRsp {
+    PrepareRsp { ret: Some(fault.prepared().into()), tx: None }
 }
 
 async fn prepared<J: Journal>(
@@ -67,18 +72,12 @@ async fn prepared<J: Journal>(
         take::admit(hub, &producer, 1)?;
         Ok((event, own))
     });
-    let (event, own) = read.inspect_err(|Fault { code, message }| {
+    let (event, own) = read.map_err(Fault::prepared).inspect_err(|Fault { code, message }| {
         ingest::refused(hub, &producer.name, asked, || ((*code as i32).to_string(), message.clone()));
     })?;
     let half = hub.ledger.half_alone(id);
     let asked = ask::prepare(hub, &producer, half, event, own, (charge, asked)).await;
-    asked.map(|_| ()).map_err(|problem| {
-        let fault = Fault::from(problem);
-        match fault.code {
-            Code::Produce => Fault { code: Code::Prepare, ..fault },
-            _ => fault,
-        }
-    })
+    asked.map(|_| ()).map_err(Fault::from)
 }
 
 /// Commits a half message.
@@ -195,7 +194,8 @@ fn own_callback<J: Journal>(hub: &Hub<J>, asked: TxCallback) -> Result<Callback,
         timeout: span("timeout", timeout, DEFAULTS.1, TIMEOUT)?,
         interval: span("callback_interval", callback_interval, DEFAULTS.0, INTERVAL)?,
     };
-    let allowed = callback::own(&callback).is_some_and(|(_, target)| hub.egress.allows(&target));
+    let may = |target: &Target| hub.egress.allows(target) && !hub.tools.are_at(&target.url);
+    let allowed = callback::own(&callback).is_some_and(|(_, target)| may(&target));
     if !allowed {
         let message = format!(
             "nobody may be asked at {url}: whoever runs the hub says where questions may go, as with --egress-allow"

@@ -8,7 +8,9 @@ use tokio::net::TcpListener;
 
 use super::Parts;
 use crate::{
-    Hub, admin, api, grpc, ingest,
+    Hub, admin, api,
+    egress::Tools,
+    grpc, ingest,
     server::{self, BindError, Limits},
 };
 
@@ -115,6 +117,11 @@ async fn bind(flag: &'static str, address: Option<&str>) -> Result<Option<TcpLis
 }
 
 impl Bound {
+    /// Those that are for whoever runs the process.
+    pub fn tools(self) -> Tools {
+        Tools::new([self.admin, self.api])
+    }
+
     /// Says so, of a replica that has a name.
     pub fn tell(self, replica: Option<&str>) {
         let Self { http, grpc, admin, api } = self;

@@ -1,5 +1,7 @@
 //! What the publisher of a half message is asked, and what it answers. Pure.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use evhub_dispatch::sender::{check::callback_json, evhub};
 use evhub_event::{
@@ -30,6 +32,10 @@ const WAYS: [CheckProtocol; 4] = [
     CheckProtocol::EvHubHttpProtobuf,
     CheckProtocol::EvHubGrpc,
 ];
+
+/// How long an answer of a half message's own publisher is waited for at the most, whatever it says: whoever publishes names the
+/// address, and nothing learns that it is down.
+const OWN: Duration = Duration::from_secs(30);
 
 /// A question about one half message.
 #[derive(Clone, Debug)]
@@ -63,7 +69,7 @@ pub(crate) fn way(protocol: CheckProtocol) -> u32 {
 pub(crate) fn own(callback: &Callback) -> Option<(CheckProtocol, Target)> {
     let protocol = *WAYS.get(callback.way as usize)?;
     let url = callback.url.parse().ok()?;
-    Some((protocol, target(url, None, protocol, callback.timeout)))
+    Some((protocol, target(url, None, protocol, callback.timeout.min(OWN))))
 }
 
 /// Where a Producer's publishers are asked.
@@ -76,7 +82,7 @@ fn target(
     url: http::Uri,
     service: Option<evhub_routing::Name>,
     protocol: CheckProtocol,
-    timeout: std::time::Duration,
+    timeout: Duration,
 ) -> Target {
     let protocol = match protocol {
         CheckProtocol::CloudEvents => Protocol::CloudEvents,
@@ -172,14 +178,27 @@ fn native(body: &[u8]) -> Result<Option<Decide>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use evhub_proto::evhub_comm::{EventTrigger, EventTriggerType, Result as Ret};
+    use evhub_proto::evhub_comm::{EventDelayProcessTrigger, EventTrigger, EventTriggerType, Result as Ret};
 
     use super::*;
 
     fn says(protocol: CheckProtocol, status: u16, body: &str) -> Result<Option<Decide>, String> {
         understand(protocol, status, &Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_publisher_of_its_own_is_waited_for_as_it_says_within_a_bound() {
+        let callback = |way, seconds| Callback {
+            way,
+            url: "http://tx.shop/".to_owned(),
+            timeout: Duration::from_secs(seconds),
+            interval: Duration::from_secs(1),
+        };
+        for (seconds, waited) in [(1, 1), (30, 30), (600, 30)] {
+            let timeout = own(&callback(1, seconds)).map(|(_, target)| target.timeout.as_secs());
+            assert_eq!(timeout, Some(waited));
+        }
+        assert_eq!(own(&callback(4, 1)), None, "a later version's way");
     }
 
     #[test]
@@ -240,5 +259,14 @@ mod tests {
             assert!(says(CheckProtocol::EvHubHttp, 200, json).is_err(), "{json}");
         }
         assert!(understand(CheckProtocol::EvHubHttpProtobuf, 200, &Bytes::from_static(b"<html>")).is_err());
+        // What no record could hold decides nothing.
+        let delay_time = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let key = |n: u32| EventDelayProcessTrigger { key: format!("{n:0>1024}"), delay_time };
+        let many = EventTrigger {
+            trigger_type: EventTriggerType::DelayProcess.into(),
+            delay_process_trigger_list: (0..1024).map(key).collect(),
+            ..EventTrigger::default()
+        };
+        assert!(understand_message(CallbackRsp { ret: None, tx_status: 2, trigger: Some(many) }).is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! Asks publishers that have not decided on their half messages, and tells the ledger what they said. I/O.
+//! Asks publishers that have not decided on their half messages. I/O.
 //!
 //! Whoever leads a shard asks about what is in it. A question that is under way is nothing that is kept: whoever leads next asks
 //! again. What came of it is a command, and counts if nobody has decided by then.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -12,30 +12,37 @@ use evhub_dispatch::sender::{Senders, check::Asker};
 use evhub_event::{Controls, kafka};
 use evhub_journal::Journal;
 use evhub_ledger::{
-    Command, TimerId,
-    command::Verb,
-    half::{Checked, Decide, Doubtful, Exhausted},
+    TimerId,
+    half::{Decide, Doubtful, Line, Wanted},
 };
 use evhub_lifecycle::Drain;
-use evhub_routing::{CheckBack, CheckProtocol, Producer, Target, Undecided};
+use evhub_routing::{CheckProtocol, Generation, Producer, Snapshot, Target};
 use tokio::{task::JoinSet, time::sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::callback::{self, Question, understand, understand_message};
-use crate::{Hub, timers::ask::in_time};
+use super::{
+    callback::{self, Question, understand, understand_message},
+    verdict::{Terms, tell},
+};
+use crate::{
+    Hub,
+    follow::{Source, Status},
+    hub::{Of, Unserved},
+    timers::ask::in_time,
+};
 
-/// How many questions are under way at once: in all, and of one Producer.
+/// How many questions are under way at once: in all, and of one line.
 const MOST: (usize, usize) = (256, 32);
+/// How many bytes the events have that are asked about at once.
+const MOST_BYTES: usize = 16 << 20;
 /// How soon is looked again while something is due that cannot be asked now.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a Producer's half messages wait of which nobody here knows whom to ask.
+/// How long a line waits of which nobody here knows for now whom to ask.
 const UNKNOWN: Duration = Duration::from_secs(10);
 /// The longest sleep.
 const LONGEST: Duration = Duration::from_mins(1);
 /// How many publishers' connections are kept.
 const MOST_ASKERS: usize = 256;
-/// What holds of a half message that says itself whom to ask, where its Producer says nothing.
-const DEFAULTS: (u32, Exhausted) = (15, Exhausted::Rollback);
 
 /// What is under way, and what waits.
 struct Round<J: Journal> {
@@ -43,33 +50,34 @@ struct Round<J: Journal> {
     senders: Senders,
     askers: HashMap<(String, u32, Duration), Asker>,
     /// The half messages that are asked about now.
-    flying: HashSet<TimerId>,
-    /// How many of each Producer are.
-    busy: BTreeMap<String, usize>,
-    /// The Producers of which nobody can be asked before then.
-    blocked: BTreeMap<String, Instant>,
+    flying: HashMap<TimerId, Flight>,
+    /// How many of each line are.
+    busy: HashMap<Line, usize>,
+    /// How many bytes their events have.
+    bytes: usize,
+    /// The lines of which nobody can be asked before then.
+    blocked: HashMap<Line, Instant>,
+    /// How often the ledger could not be told, since it was last.
+    untold: u32,
     tasks: JoinSet<Ended>,
 }
 
-/// A question that ended: of which Producer, and when it may be asked again if its answer did not get to the ledger.
+/// A question that is under way.
+struct Flight {
+    line: Line,
+    bytes: usize,
+}
+
+/// A question that ended, and whether the ledger knows what came of it.
 struct Ended {
     id: TimerId,
-    producer: String,
-    again: Option<Instant>,
+    told: bool,
 }
 
 /// Asks until the drain begins.
 pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
     let mut checks = hub.ledger.checks();
-    let mut round = Round {
-        hub,
-        senders: Senders::default(),
-        askers: HashMap::new(),
-        flying: HashSet::new(),
-        busy: BTreeMap::new(),
-        blocked: BTreeMap::new(),
-        tasks: JoinSet::new(),
-    };
+    let mut round = Round::new(hub);
     loop {
         checks.mark_unchanged();
         round.ask().await;
@@ -81,65 +89,91 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
             changed = checks.changed() => if changed.is_err() { return },
             () = sleep(wait) => {}
         }
+        // All that have ended are looked at once, and not each of them.
+        while let Some(ended) = round.tasks.try_join_next() {
+            round.ended(ended);
+        }
     }
 }
 
 impl<J: Journal> Round<J> {
+    fn new(hub: Hub<J>) -> Self {
+        Self {
+            hub,
+            senders: Senders::default(),
+            askers: HashMap::new(),
+            flying: HashMap::new(),
+            busy: HashMap::new(),
+            bytes: 0,
+            blocked: HashMap::new(),
+            untold: 0,
+            tasks: JoinSet::new(),
+        }
+    }
+
     /// Begins as many questions as may be.
     async fn ask(&mut self) {
         let now = Instant::now();
         self.blocked.retain(|_, until| *until > now);
-        if self.flying.len() >= MOST.0 {
+        if !self.has_room() {
             return;
         }
-        let full = self.busy.iter().filter(|(_, count)| **count >= MOST.1).map(|(producer, _)| producer);
-        let except: Vec<String> = full.chain(self.blocked.keys()).cloned().collect();
-        let by = self.hub.ledger.clock().now();
-        // Those that are asked about now are among them.
-        for doubt in self.hub.ledger.doubtful(by, 2 * MOST.1, except).await {
-            let busy = self.busy.get(&doubt.producer).copied().unwrap_or(0);
-            let full = self.flying.len() >= MOST.0 || busy >= MOST.1;
-            if !full && !self.flying.contains(&doubt.id) && !self.blocked.contains_key(&doubt.producer) {
-                self.begin(doubt);
+        let full = self.busy.iter().filter(|(_, count)| **count >= MOST.1).map(|(line, _)| line);
+        let wanted = Wanted {
+            by: self.hub.ledger.clock().now(),
+            each: MOST.1,
+            all: MOST.0 - self.flying.len(),
+            bytes: MOST_BYTES - self.bytes,
+            except: full.chain(self.blocked.keys()).cloned().collect(),
+            flying: self.flying.keys().copied().collect(),
+        };
+        for doubt in self.hub.ledger.doubtful(wanted).await {
+            let line = doubt.line();
+            let full = !self.has_room() || self.busy.get(&line).is_some_and(|count| *count >= MOST.1);
+            if !full && !self.flying.contains_key(&doubt.id) && !self.blocked.contains_key(&line) {
+                self.begin(line, doubt);
             }
         }
     }
 
-    fn begin(&mut self, doubt: Doubtful) {
+    fn has_room(&self) -> bool {
+        self.flying.len() < MOST.0 && self.bytes < MOST_BYTES
+    }
+
+    fn begin(&mut self, line: Line, doubt: Doubtful) {
         let running = self.hub.running();
         let found = running.producers.values().find(|one| *one.uid == *doubt.producer);
-        let check_back = found.and_then(|producer| producer.ledger.check_back.clone());
-        let whom =
-            doubt.callback.as_deref().map_or_else(|| check_back.as_ref().map(callback::of), callback::own);
+        let check_back = found.and_then(|producer| producer.ledger.check_back.as_ref());
+        let terms = Terms::of(&doubt, check_back);
+        let whom = doubt.callback.as_deref().map_or_else(|| check_back.map(callback::of), callback::own);
         let (Some(producer), Some((protocol, target))) = (found.cloned(), whom) else {
-            debug!(half = %doubt.id, "it is not known whom to ask about a half message");
-            self.blocked.insert(doubt.producer, Instant::now() + UNKNOWN);
-            return;
+            return self.orphaned(line, doubt, terms.orphaned());
         };
-        let allowed = self.hub.egress.allows(&target);
+        let barred = if !self.hub.egress.allows(&target) {
+            Some(format!("{} is not allowed by --egress-allow", target.url))
+        } else if line.own && self.hub.tools.are_at(&target.url) {
+            Some(format!("{} is this hub's own, for tools", target.url))
+        } else {
+            None
+        };
         let asker = self.asker(&target, protocol);
         // What is the Producer's is worth waiting for; a publisher of its own is its own.
         let mut permit = None;
-        if allowed && doubt.callback.is_none() {
+        if barred.is_none() && !line.own {
             match asker.endpoint().admit(Instant::now()) {
                 Ok(admitted) => permit = Some(admitted),
                 Err(until) => {
-                    self.blocked.insert(doubt.producer, until);
+                    self.blocked.insert(line, until);
                     return;
                 }
             }
         }
-        self.flying.insert(doubt.id);
-        *self.busy.entry(doubt.producer.clone()).or_default() += 1;
         let hub = self.hub.clone();
+        self.fly(line, &doubt);
         self.tasks.spawn(async move {
-            let asked = if allowed {
-                ask(&asker, protocol, &target, &doubt, &producer).await
-            } else {
-                Err(Failed {
-                    why: format!("{} is not allowed by --egress-allow", target.url),
-                    trouble: false,
-                })
+            let asked = match barred {
+                None => ask(&asker, protocol, &target, &doubt, &producer).await,
+                Some(why) => Err(Failed { why, trouble: false }),
             };
             if let Some(permit) = permit {
                 permit.ended(Instant::now(), asked.as_ref().is_err_and(|failed| failed.trouble));
@@ -149,8 +183,31 @@ impl<J: Journal> Round<J> {
                 info!(producer = %producer.name, %half, checks, why, "nobody decided on a half message");
                 None
             });
-            tell(&hub, doubt, decide, check_back.as_ref()).await
+            end(&hub, &doubt, decide, terms).await
         });
+    }
+
+    /// Nobody knows whom to ask: its Producer is gone, or says no more who is. That counts as a question that nobody answers, for
+    /// it is to end as well; but not where a Producer may be there of which nothing is known here for now.
+    fn orphaned(&mut self, line: Line, doubt: Doubtful, terms: Terms) {
+        let following = self.hub.following.as_ref().map(|following| following.borrow().clone());
+        let unserved = self.hub.unserved.borrow().clone();
+        if !knows_all(&self.hub.running(), following.as_ref(), &unserved) {
+            self.blocked.insert(line, Instant::now() + UNKNOWN);
+            return;
+        }
+        let (half, checks) = (doubt.id, doubt.checks + 1);
+        info!(producer = doubt.producer, %half, checks, "nobody knows whom to ask about a half message");
+        let hub = self.hub.clone();
+        self.fly(line, &doubt);
+        self.tasks.spawn(async move { end(&hub, &doubt, None, terms).await });
+    }
+
+    fn fly(&mut self, line: Line, doubt: &Doubtful) {
+        let bytes = doubt.record.size();
+        self.bytes += bytes;
+        *self.busy.entry(line.clone()).or_default() += 1;
+        self.flying.insert(doubt.id, Flight { line, bytes });
     }
 
     fn asker(&mut self, target: &Target, protocol: CheckProtocol) -> Asker {
@@ -162,7 +219,7 @@ impl<J: Journal> Round<J> {
     }
 
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ended { id, producer, again } = match ended {
+        let Ended { id, told } = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 warn!(%error, "a question about a half message failed");
@@ -170,20 +227,24 @@ impl<J: Journal> Round<J> {
                 self.tasks = JoinSet::new();
                 self.flying.clear();
                 self.busy.clear();
+                self.bytes = 0;
                 return;
             }
         };
-        if !self.flying.remove(&id) {
-            return;
-        }
-        if let Some(count) = self.busy.get_mut(&producer) {
+        let Some(Flight { line, bytes }) = self.flying.remove(&id) else { return };
+        self.bytes -= bytes;
+        if let Some(count) = self.busy.get_mut(&line) {
             *count -= 1;
             if *count == 0 {
-                self.busy.remove(&producer);
+                self.busy.remove(&line);
             }
         }
-        if let Some(again) = again {
-            self.blocked.insert(producer, again);
+        if told {
+            self.untold = 0;
+        } else if !self.blocked.contains_key(&line) {
+            // It would be asked again at once, and the ledger as little there.
+            self.blocked.insert(line, Instant::now() + rest(self.untold));
+            self.untold = self.untold.saturating_add(1);
         }
     }
 
@@ -197,6 +258,27 @@ impl<J: Journal> Round<J> {
             _ => AGAIN,
         }
     }
+}
+
+/// How long a line rests when the ledger could not be told, after so many times before.
+fn rest(untold: u32) -> Duration {
+    AGAIN.saturating_mul(1 << untold.min(6)).min(LONGEST)
+}
+
+/// Whether every Producer is known here that is written: something was received, it is what whoever says what to run says now, and
+/// no Producer is left out of it.
+fn knows_all(running: &Snapshot, following: Option<&Status>, unserved: &[Unserved]) -> bool {
+    let is_new =
+        |status: &Status| status.connected && status.source == Source::Control && status.refused.is_none();
+    running.generation != Generation::default()
+        && following.is_none_or(is_new)
+        && unserved.iter().all(|one| one.of != Of::Producer)
+}
+
+/// Tells the ledger what came of a question.
+async fn end<J: Journal>(hub: &Hub<J>, doubt: &Doubtful, decide: Option<Decide>, terms: Terms) -> Ended {
+    let told = tell(|command| in_time(hub.ledger.decide(command)), doubt, decide, terms).await;
+    Ended { id: doubt.id, told }
 }
 
 /// A question that nobody answered.
@@ -227,37 +309,40 @@ async fn ask(
     understand(protocol, status, &body).map_err(failed(status >= 500))
 }
 
-/// Tells the ledger what came of a question.
-async fn tell<J: Journal>(
-    hub: &Hub<J>,
-    doubt: Doubtful,
-    decide: Option<Decide>,
-    check_back: Option<&CheckBack>,
-) -> Ended {
-    let own = doubt.callback.as_ref().map(|callback| callback.interval);
-    let interval = own.or(check_back.map(|check_back| check_back.interval)).unwrap_or_default();
-    let (max_checks, on_exhausted) = check_back.map_or(DEFAULTS, |check_back| {
-        let on_exhausted = match check_back.on_exhausted {
-            Undecided::Rollback => Exhausted::Rollback,
-            Undecided::Commit => Exhausted::Commit,
-            Undecided::Hold => Exhausted::Hold,
+#[cfg(test)]
+mod tests {
+    use evhub_routing::Name;
+
+    use super::*;
+    use crate::follow::Refusal;
+
+    #[test]
+    fn the_ledger_is_left_alone_longer_each_time_up_to_a_bound() {
+        let rests = [0, 1, 2, 5, 6, 99].map(|untold| rest(untold).as_secs());
+        assert_eq!(rests, [1, 2, 4, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_producer_is_gone_only_where_all_are_known() {
+        let generation = Generation { epoch: 1, revision: 1 };
+        let running = Snapshot { generation, ..Snapshot::default() };
+        let follows = Status { connected: true, source: Source::Control, ..Status::default() };
+        let refused = Some(Refusal { generation, reason: "why".to_owned() });
+        let left_out = |of| {
+            let (name, reason) = (Name::new("shop", "orders"), "Invalid".to_owned());
+            vec![Unserved { of, name, accepted: false, reason }]
         };
-        (check_back.max_checks, on_exhausted)
-    });
-    let checked = Checked { checks: doubt.checks, decide, interval, max_checks, on_exhausted };
-    let command = Command { id: doubt.id, verb: Verb::Checked(Box::new(checked)) };
-    let told = in_time(hub.ledger.decide(command)).await;
-    let again = match told {
-        Ok(evhub_ledger::Answer::Half(_)) => None,
-        // It would be asked again at once, and say the same.
-        Ok(answer) => {
-            debug!(half = %doubt.id, ?answer, "an answer about a half message came to nothing");
-            Some(Instant::now() + AGAIN)
+        for (what, running, following, unserved, knows) in [
+            ("nobody to follow", &running, None, vec![], true),
+            ("following", &running, Some(follows.clone()), vec![], true),
+            ("nothing yet", &Snapshot::default(), None, vec![], false),
+            ("not connected", &running, Some(Status { connected: false, ..follows.clone() }), vec![], false),
+            ("a copy", &running, Some(Status { source: Source::Disk, ..follows.clone() }), vec![], false),
+            ("a newer one", &running, Some(Status { refused, ..follows }), vec![], false),
+            ("a Producer that does not run", &running, None, left_out(Of::Producer), false),
+            ("a Processor that does not run", &running, None, left_out(Of::Processor), true),
+        ] {
+            assert_eq!(knows_all(running, following.as_ref(), &unserved), knows, "{what}");
         }
-        Err(problem) => {
-            debug!(half = %doubt.id, detail = problem.detail, "the ledger was not told of an answer");
-            Some(Instant::now() + AGAIN)
-        }
-    };
-    Ended { id: doubt.id, producer: doubt.producer, again }
+    }
 }

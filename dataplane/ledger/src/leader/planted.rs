@@ -37,6 +37,8 @@ pub enum Deviation {
     DecidedAgain,
     /// How often a publisher was asked is not kept.
     ChecksForgotten,
+    /// What a publisher answers counts although somebody has decided meanwhile.
+    LateAnswerCounts,
 }
 
 /// The planted mistake, if any; outside tests there is none.

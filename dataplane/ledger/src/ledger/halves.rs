@@ -1,6 +1,6 @@
 //! Asking the ledger about half messages. I/O.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use evhub_journal::{ClusterSettings, Journal};
 use futures_util::future::join_all;
@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::{Leaders, Ledger, Slot, Trouble, within};
 use crate::{
     Answer, Command, Question, Reply, TimerId,
-    half::{Doubtful, HalfListed, Which},
+    half::{Doubtful, HalfListed, Wanted, Which},
     rim::Message,
 };
 
@@ -72,23 +72,30 @@ impl<J: Journal> Ledger<J> {
         self.leaders.checks.subscribe()
     }
 
-    /// The half messages of shards that are led here whose publishers are to be asked by then: so many of each Producer and
-    /// shard at the most, and none of these Producers.
-    pub async fn doubtful(&self, by: i64, most: usize, except: Vec<String>) -> Vec<Doubtful> {
+    /// The half messages of shards that are led here whose publishers are to be asked, as far as they are wanted, those first
+    /// that wait longest.
+    pub async fn doubtful(&self, wanted: Wanted) -> Vec<Doubtful> {
         let due: Vec<u32> = {
             let checks = self.leaders.checks.borrow();
-            checks.iter().filter(|(_, next)| **next <= by).map(|(shard, _)| *shard).collect()
+            checks.iter().filter(|(_, next)| **next <= wanted.by).map(|(shard, _)| *shard).collect()
         };
+        // Each has its part: what comes together is held in memory together.
+        let parts = due.len().max(1);
+        let (all, bytes) = (wanted.all.div_ceil(parts), wanted.bytes / parts);
+        let wanted = Arc::new(Wanted { all, bytes, ..wanted });
         let ask = |shard: u32| {
             let leader = self.leaders.known.borrow().get(&shard).cloned();
-            let except = except.clone();
+            let wanted = Arc::clone(&wanted);
             async move {
                 let (reply, doubts) = oneshot::channel();
-                leader?.send(Message::Doubtful((by, most, except), reply)).ok()?;
+                leader?.send(Message::Doubtful(wanted, reply)).ok()?;
                 doubts.await.ok()
             }
         };
-        join_all(due.into_iter().map(ask)).await.into_iter().flatten().flatten().collect()
+        let found = join_all(due.into_iter().map(ask)).await;
+        let mut found: Vec<Doubtful> = found.into_iter().flatten().flatten().collect();
+        found.sort_by_key(|doubt| doubt.next);
+        found
     }
 }
 

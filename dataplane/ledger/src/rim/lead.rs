@@ -23,7 +23,7 @@ use super::{Message, member::Wish, retry, told};
 use crate::{
     Answer, Command, Ledger, Listed, Question, Reply, TimerId,
     clock::{Clock, Mark},
-    half::{Doubtful, HalfListed, Which},
+    half::{Doubtful, HalfListed, Wanted, Which},
     leader::{Cause, Event, Leader, Planted, Rules, Spot, Step},
     ledger::Slot,
     state::Entry,
@@ -171,7 +171,7 @@ impl<J: Journal> Lead<J> {
                     self.asked(offset, *command, reply);
                 }
                 Message::Question(question, reply) => self.looked(question, reply).await,
-                Message::Doubtful(asked, reply) => self.doubted(asked, reply).await,
+                Message::Doubtful(wanted, reply) => self.doubted(&wanted, reply),
             }
             next = self.inbox.1.try_recv().ok();
         }
@@ -292,26 +292,29 @@ impl<J: Journal> Lead<J> {
         listed
     }
 
-    /// Whose publishers are to be asked, if this leads for sure.
-    async fn doubted(
-        &mut self,
-        (by, most, except): (i64, usize, Vec<String>),
-        reply: oneshot::Sender<Vec<Doubtful>>,
-    ) {
+    /// Whose publishers are to be asked, if this leads for sure. What is not in memory is read back beside everything else: no
+    /// command waits for it.
+    fn doubted(&self, wanted: &Wanted, reply: oneshot::Sender<Vec<Doubtful>>) {
         if !self.leader.leads() {
             return;
         }
-        let ids = self.leader.shard().doubtful(by, most, &except);
-        let places = ids.iter().filter_map(|id| self.leader.shard().half_place(*id)).collect();
-        let mut read: BTreeMap<TimerId, Timer> = match self.fetch(places).await {
-            Ok(read) => read.into_iter().filter_map(|(id, timer)| Some((id, timer?))).collect(),
-            // Whoever asks comes again.
-            Err(error) => return debug!(shard = self.shard, %error, "half messages are not read back"),
-        };
-        let shard = self.leader.shard();
-        let doubts = ids.into_iter().filter_map(|id| shard.doubt(id, read.remove(&id)));
-        // Whoever asked may be gone.
-        let _ = reply.send(doubts.collect());
+        let known = self.leader.shard();
+        let doubts: Vec<_> = known.doubtful(wanted).into_iter().filter_map(|id| known.doubt(id)).collect();
+        let (journal, at, shard) = (self.ledger.journal.clone(), self.state(), self.shard);
+        tokio::spawn(async move {
+            let places = doubts.iter().filter_map(|(doubt, place)| Some((doubt.id, (*place)?))).collect();
+            let mut read: BTreeMap<TimerId, Timer> = match fetch(&journal, &at, places).await {
+                Ok(read) => read.into_iter().filter_map(|(id, timer)| Some((id, timer?))).collect(),
+                // Whoever asks comes again.
+                Err(error) => return debug!(shard, %error, "half messages are not read back"),
+            };
+            let whole = |(doubt, place): (Doubtful, Option<u64>)| match place {
+                None => Some(doubt),
+                Some(_) => Some(Doubtful { record: read.remove(&doubt.id)?.record, ..doubt }),
+            };
+            // Whoever asked may be gone.
+            let _ = reply.send(doubts.into_iter().filter_map(whole).collect());
+        });
     }
 
     // === steps ===
@@ -484,22 +487,7 @@ impl<J: Journal> Lead<J> {
         &mut self,
         places: Vec<(TimerId, u64)>,
     ) -> Result<Vec<(TimerId, Option<Timer>)>, evhub_journal::Error> {
-        let at = self.state();
-        let one = |(id, offset): (TimerId, u64)| {
-            let (journal, at) = (self.ledger.journal.clone(), at.clone());
-            async move {
-                let slice = journal.read(&at, offset, 1, 1).await?;
-                let stored = slice.records.into_iter().find(|stored| stored.offset == offset);
-                let entry = stored.and_then(|stored| Entry::decode(&stored.record).ok());
-                Ok(match entry {
-                    Some(Entry::Pending(timer)) if timer.id == id => (id, Some(*timer)),
-                    Some(Entry::Half(half)) if half.id == id => (id, Some(half.timer)),
-                    _ => (id, None),
-                })
-            }
-        };
-        let read = join_all(places.into_iter().map(one)).await;
-        read.into_iter().collect()
+        fetch(&self.ledger.journal, &self.state(), places).await
     }
 
     fn state(&self) -> TopicPartition {
@@ -522,4 +510,27 @@ impl<J: Journal> Lead<J> {
             () = sleep(retry().wait(self.failures, fastrand::u64(..))) => {}
         }
     }
+}
+
+/// Reads events back from where they lie in the state.
+async fn fetch<J: Journal>(
+    journal: &J,
+    at: &TopicPartition,
+    places: Vec<(TimerId, u64)>,
+) -> Result<Vec<(TimerId, Option<Timer>)>, evhub_journal::Error> {
+    let one = |(id, offset): (TimerId, u64)| {
+        let (journal, at) = (journal.clone(), at.clone());
+        async move {
+            let slice = journal.read(&at, offset, 1, 1).await?;
+            let stored = slice.records.into_iter().find(|stored| stored.offset == offset);
+            let entry = stored.and_then(|stored| Entry::decode(&stored.record).ok());
+            Ok(match entry {
+                Some(Entry::Pending(timer)) if timer.id == id => (id, Some(*timer)),
+                Some(Entry::Half(half)) if half.id == id => (id, Some(half.timer)),
+                _ => (id, None),
+            })
+        }
+    };
+    let read = join_all(places.into_iter().map(one)).await;
+    read.into_iter().collect()
 }

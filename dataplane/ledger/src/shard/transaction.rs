@@ -16,7 +16,7 @@ use crate::{
     chain::Chain,
     half::{
         Checked, Commit, Decide, Decided, Decision, Doubtful, Exhausted, Half, HalfListed, Prepare, Standing,
-        State, Waits, Which, next_check,
+        State, Waits, Wanted, Which, next_check,
     },
     leader::Deviation,
     series::NEVER,
@@ -34,8 +34,8 @@ pub(super) struct Halves {
     prepared: HashMap<TimerId, Prepared>,
     /// Those that are prepared, by their destinations and in the order in which they were.
     listed: BTreeMap<(u32, Slot), TimerId>,
-    /// Those whose publishers are to be asked, by their destinations and when.
-    checks: BTreeMap<u32, BTreeSet<(i64, TimerId)>>,
+    /// Those whose publishers are to be asked, by their destinations, by whether they say themselves whom, and when.
+    checks: BTreeMap<(u32, bool), BTreeSet<(i64, TimerId)>>,
     decided: HashMap<TimerId, Decided>,
     /// Those that were decided on, in that order.
     order: VecDeque<(i64, TimerId)>,
@@ -142,6 +142,11 @@ impl Shard {
         draft: &mut Draft,
     ) -> Answer {
         if let Some(answer) = self.decided_before(id, "", Some(offset)) {
+            if let (true, Answer::Half(_), Some(decide)) =
+                (self.is(Deviation::LateAnswerCounts), &answer, &checked.decide)
+            {
+                return self.decide_again(id, (offset, taken), decide, draft);
+            }
             return answer;
         }
         if let Some(decide) = &checked.decide {
@@ -159,7 +164,8 @@ impl Shard {
         draft.tally.checked += 1;
         let more = u32::from(!self.is(Deviation::ChecksForgotten));
         let checks = half.waits.checks.saturating_add(more);
-        let interval = half.waits.callback.as_ref().map_or(checked.interval, |callback| callback.interval);
+        let own = half.waits.callback.as_ref().map(|callback| callback.interval);
+        let interval = checked.interval.max(own.unwrap_or_default());
         let mut next = next_check(interval, checks, taken);
         if checks >= checked.max_checks {
             draft.tally.exhausted += 1;
@@ -215,6 +221,19 @@ impl Shard {
             Some(decided) if !other(&decided.producer) => Answer::Half(decided.standing(offset)),
             _ => Answer::Unknown,
         })
+    }
+
+    /// What is said now to who prepared one and heard nothing. Of one that was refused alone nothing is kept.
+    pub(super) fn recall_prepare(&self, id: TimerId, offset: u64, prepare: &Prepare) -> Answer {
+        let too_long = matches!(prepare.when, Some(When::After(delay)) if delay > prepare.max_delay);
+        let refused = if too_long { Answer::TooLong } else { Answer::TooMany };
+        self.prepared_before(id, prepare.digest, Some(offset)).unwrap_or(refused)
+    }
+
+    /// The same of who told what came of a question.
+    pub(super) fn recall_checked(&self, id: TimerId, offset: u64) -> Answer {
+        let waits = || self.halves.prepared.get(&id).map(|known| prepared(known.slot.0, false));
+        self.decided_before(id, "", Some(offset)).or_else(waits).unwrap_or(Answer::Unknown)
     }
 
     /// Decides on one that nobody has decided on.
@@ -288,33 +307,43 @@ impl Shard {
         self.halves.checks.values().filter_map(|line| Some(line.first()?.0)).min()
     }
 
-    /// Those whose publishers are to be asked by then: so many of each Producer at the most, and none of those that are left
-    /// out. Their events may have to be read back.
-    pub fn doubtful(&self, by: i64, most: usize, except: &[String]) -> Vec<TimerId> {
-        let lines = self.halves.checks.iter();
-        let lines = lines.filter(|(line, _)| {
-            let producer = &self.destinations[**line as usize].producer;
-            !except.iter().any(|one| **one == **producer)
+    /// Those whose publishers are to be asked, as far as they are wanted, those first that wait longest, whosever they are.
+    pub fn doubtful(&self, wanted: &Wanted) -> Vec<TimerId> {
+        let Wanted { by, each, all, bytes, except, flying } = wanted;
+        let lines = self.halves.checks.iter().filter(|((line, own), _)| {
+            let producer = &self.destinations[*line as usize].producer;
+            !except.iter().any(|one| one.own == *own && *one.producer == **producer)
         });
-        let due = |checks: &BTreeSet<(i64, TimerId)>| {
-            checks
-                .iter()
-                .take_while(|(next, _)| *next <= by)
-                .take(most)
-                .map(|(_, id)| *id)
-                .collect::<Vec<_>>()
+        let due = lines.flat_map(|(_, checks)| {
+            let due = checks.iter().take_while(|(next, _)| next <= by);
+            due.filter(|(_, id)| !flying.contains(id) && self.is_there(*id)).take(*each)
+        });
+        let mut due: Vec<(i64, TimerId)> = due.copied().collect();
+        due.sort_unstable();
+        let mut room = Some(*bytes);
+        let fits = |(_, id): &(i64, TimerId)| {
+            let Some(left) = room else { return false };
+            let size = self.halves.prepared.get(id).map_or(0, |known| known.bytes as usize);
+            room = left.checked_sub(size);
+            room.is_some() || left == *bytes
         };
-        lines.flat_map(|(_, checks)| due(checks)).collect()
+        due.into_iter().take(*all).take_while(fits).map(|(_, id)| id).collect()
     }
 
-    /// What whoever asks the publisher has to know, with its event as it was read back where it is not in memory.
-    pub fn doubt(&self, id: TimerId, read: Option<Timer>) -> Option<Doubtful> {
+    /// Whether the event of one can be had: it is in memory, or lies in the log as far as is known.
+    fn is_there(&self, id: TimerId) -> bool {
+        self.halves.prepared.get(&id).is_some_and(|known| known.whole.is_some() || known.at.is_some())
+    }
+
+    /// What whoever asks the publisher has to know; where its event is not in memory, without it, and with the place where it
+    /// lies.
+    pub fn doubt(&self, id: TimerId) -> Option<(Doubtful, Option<u64>)> {
         let known = self.halves.prepared.get(&id)?;
         let record = known.whole.as_deref().map(|timer| timer.record.clone());
-        let record = record.or(read.map(|timer| timer.record))?;
-        let Waits { checks, next: _, callback } = known.waits.clone();
+        let place = if record.is_some() { None } else { Some(known.at?) };
+        let Waits { checks, next, callback } = known.waits.clone();
         let producer = self.destinations[known.destination as usize].producer.to_string();
-        Some(Doubtful { id, producer, record, checks, callback })
+        Some((Doubtful { id, producer, record: record.unwrap_or_default(), checks, next, callback }, place))
     }
 
     /// Where the event of one lies that is not in memory.
@@ -408,7 +437,8 @@ impl Shard {
         if waits.is_held() {
             self.halves.held += 1;
         } else {
-            self.halves.checks.entry(destination).or_default().insert((waits.next, id));
+            let line = (destination, waits.callback.is_some());
+            self.halves.checks.entry(line).or_default().insert((waits.next, id));
         }
         // What is not durable yet has to be in memory; see `settled`.
         let keep = at.is_none() || self.cached.0 + bytes <= self.cached.1;
@@ -424,12 +454,13 @@ impl Shard {
         let Some(known) = self.halves.prepared.remove(&id) else { return };
         self.halves.listed.remove(&(known.destination, known.slot));
         self.destinations[known.destination as usize].pending -= 1;
+        let line = (known.destination, known.waits.callback.is_some());
         if known.waits.is_held() {
             self.halves.held -= 1;
-        } else if let Some(line) = self.halves.checks.get_mut(&known.destination) {
-            line.remove(&(known.waits.next, id));
-            if line.is_empty() {
-                self.halves.checks.remove(&known.destination);
+        } else if let Some(checks) = self.halves.checks.get_mut(&line) {
+            checks.remove(&(known.waits.next, id));
+            if checks.is_empty() {
+                self.halves.checks.remove(&line);
             }
         }
         if known.whole.is_some() {

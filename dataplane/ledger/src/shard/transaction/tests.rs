@@ -1,13 +1,16 @@
 //! Rules of half messages, as data: what is asked, and what is said.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use evhub_event::Record;
 
 use crate::{
     Answer, Command, TimerId, When,
     command::Verb,
-    half::{self, Checked, Commit, Decide, Decision, Exhausted, Prepare, Standing, State, Which},
+    half::{
+        self, Callback, Checked, Commit, Decide, Decision, Exhausted, Line, Prepare, Standing, State, Wanted,
+        Which,
+    },
     leader::Planted,
     series::NEVER,
     shard::{Draft, REMEMBER, Shard},
@@ -33,6 +36,23 @@ fn prepare(n: u32, when: Option<When>) -> Command {
         callback: None,
     };
     Command { id: id(n), verb: Verb::Prepare(Box::new(prepare)) }
+}
+
+/// Asks as it says itself, for the first time after a second.
+fn prepare_own(n: u32) -> Command {
+    let callback = Callback {
+        way: 0,
+        url: "http://tx.shop/".to_owned(),
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(1),
+    };
+    match prepare(n, None) {
+        Command { id, verb: Verb::Prepare(prepare) } => {
+            let (interval, callback) = (callback.interval, Some(callback));
+            Command { id, verb: Verb::Prepare(Box::new(Prepare { interval, callback, ..*prepare })) }
+        }
+        other => other,
+    }
 }
 
 fn decide(n: u32, decide: Decide) -> Command {
@@ -257,11 +277,111 @@ fn what_is_read_back_is_what_was_known() {
     assert_eq!((again.prepared(), again.pending(), draft.puts.len()), ((1, 1), 1, 2));
 }
 
+#[test]
+fn publishers_are_asked_line_by_line_and_within_bounds() {
+    let shard = told([prepare(1, None), prepare_own(2), prepare(3, None)]).shard;
+    let everything = || Wanted {
+        by: i64::MAX - 1,
+        each: 9,
+        all: 9,
+        bytes: 1 << 20,
+        except: Vec::new(),
+        flying: HashSet::new(),
+    };
+    let line = |producer: &str, own| Line { producer: producer.to_owned(), own };
+    let size = shard.doubt(id(1)).unwrap().0.record.size();
+    for (what, wanted, expected) in [
+        ("who waits longest first", everything(), &[2, 1, 3][..]),
+        ("by then", Wanted { by: 3_000, ..everything() }, &[2, 1]),
+        ("by before", Wanted { by: 2_000, ..everything() }, &[]),
+        ("so many of a line", Wanted { each: 1, ..everything() }, &[2, 1]),
+        ("so many", Wanted { all: 2, ..everything() }, &[2, 1]),
+        ("so many bytes", Wanted { bytes: 2 * size, ..everything() }, &[2, 1]),
+        ("one that is larger", Wanted { bytes: 1, ..everything() }, &[2]),
+        ("not the Producer's", Wanted { except: vec![line("uid", false)], ..everything() }, &[2]),
+        ("not those of their own", Wanted { except: vec![line("uid", true)], ..everything() }, &[1, 3]),
+        (
+            "not another's",
+            Wanted { except: vec![line("u", false), line("u", true)], ..everything() },
+            &[2, 1, 3],
+        ),
+        ("none that is asked about", Wanted { each: 1, flying: [id(1)].into(), ..everything() }, &[2, 3]),
+    ] {
+        let expected: Vec<TimerId> = expected.iter().map(|n| id(*n)).collect();
+        assert_eq!(shard.doubtful(&wanted), expected, "{what}");
+    }
+    let lines = [1, 2].map(|n| shard.doubt(id(n)).unwrap().0.line());
+    assert_eq!(lines, [line("uid", false), line("uid", true)]);
+}
+
+#[test]
+fn an_interval_of_its_own_is_the_least_that_is_waited() {
+    let unknown = |seconds| {
+        let (checks, decide, max_checks, on_exhausted) = (0, None, 9, Exhausted::Hold);
+        let interval = Duration::from_secs(seconds);
+        let checked = Checked { checks, decide, interval, max_checks, on_exhausted };
+        Command { id: id(1), verb: Verb::Checked(Box::new(checked)) }
+    };
+    for (seconds, next) in [(0, 3_001), (1, 3_001), (60, 121_001)] {
+        let shard = told([prepare_own(1), unknown(seconds)]).shard;
+        assert_eq!(shard.next_check(), Some(next), "{seconds}");
+    }
+}
+
+#[test]
+fn who_heard_nothing_is_told_what_became_of_it() {
+    let after = |seconds| Some(When::After(Duration::from_secs(seconds)));
+    let unknown = || checked(2, 0, None, Exhausted::Hold);
+    let told = told([
+        prepare(1, after(101)),
+        prepare(2, None),
+        prepare(3, None),
+        prepare(4, None),
+        prepare(5, None),
+        unknown(),
+        commit(3),
+    ]);
+    assert_eq!((&told.answers[0], &told.answers[4]), (&Answer::TooLong, &Answer::TooMany));
+    for (offset, command, answer) in [
+        (0, prepare(1, after(101)), Answer::TooLong),
+        (4, prepare(5, None), Answer::TooMany),
+        (1, prepare(2, None), half(State::Prepared, 1_001, 0, true)),
+        (5, unknown(), half(State::Prepared, 1_001, 0, false)),
+        (7, checked(3, 0, None, Exhausted::Hold), half(State::Committed, 1_006, 1_006, false)),
+        (7, checked(9, 0, None, Exhausted::Hold), Answer::Unknown),
+    ] {
+        assert_eq!(told.shard.recall(offset, &command), answer, "{offset} {command:?}");
+    }
+}
+
+/// A key says in which shard one is, and a shard knows nothing of what is in others.
+#[test]
+fn one_that_is_prepared_under_another_key_is_another_one_in_another_shard() {
+    let of = |key: u32, shards| TimerId::half("uid", Some(&key.to_le_bytes()), "/s", "1", shards);
+    for shards in [1, 16] {
+        let ids: HashSet<TimerId> = (0..1_000).map(|key| of(key, shards)).collect();
+        assert_eq!(ids.len(), shards as usize);
+    }
+    let keyed = |key: &str| match prepare(1, None) {
+        Command { id, verb: Verb::Prepare(prepare) } => {
+            let record = Record { key: Some(key.to_owned().into()), ..prepare.record };
+            let digest = half::digest(&record, None, None);
+            Command { id, verb: Verb::Prepare(Box::new(Prepare { record, digest, ..*prepare })) }
+        }
+        other => other,
+    };
+    let told = told([keyed("a"), keyed("b")]);
+    assert_eq!(told.answers[1], Answer::Conflict, "in the same one it is refused");
+}
+
 /// A delay may be longer than decisions are remembered. Whoever took it for a new one would put it in the timer's place.
 #[test]
 fn one_that_is_prepared_again_before_it_is_published_is_no_other() {
-    let mut shard = told([prepare(1, None), commit_after(1, 90), prepare(2, None), commit(2)]).shard;
+    let mut shard =
+        told([prepare(1, None), commit_after(1, 90), prepare(2, None), commit_after(2, 50)]).shard;
     let mut draft = Draft::default();
+    shard.fire(60_000, |_| false, &mut draft);
+    assert_eq!((draft.fires.len(), shard.pending()), (1, 1), "the second one is published");
     shard.forget(1_010 + REMEMBER, &mut draft);
     assert_eq!((shard.look_half(id(1)), shard.look_half(id(2))), (None, None), "its decision is forgotten");
     let mut ask = |command| {
@@ -271,7 +391,9 @@ fn one_that_is_prepared_again_before_it_is_published_is_no_other() {
         draft.answers.remove(0).1
     };
     let committed = |answer: &Answer| matches!(answer, Answer::Half(half) if half.state == State::Committed);
-    assert!(committed(&ask(prepare(1, None))));
-    let other = prepare(1, Some(When::After(Duration::from_secs(1))));
-    assert_eq!(ask(other), Answer::Conflict);
+    for n in [1, 2] {
+        assert!(committed(&ask(prepare(n, None))), "{n}");
+        let other = prepare(n, Some(When::After(Duration::from_secs(1))));
+        assert_eq!(ask(other), Answer::Conflict, "{n}");
+    }
 }

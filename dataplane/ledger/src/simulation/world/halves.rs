@@ -1,6 +1,6 @@
 //! Publishers of half messages, and those who ask them.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use evhub_event::{Header, Record, controls::When};
 
@@ -8,7 +8,7 @@ use super::{PROCESSES, SHARDS, TOPICS, World};
 use crate::{
     Answer, Command, TimerId,
     command::Verb,
-    half::{self, Checked, Commit, Decide, Decision, Doubtful, Exhausted, Prepare, Standing, State},
+    half::{self, Checked, Commit, Decide, Decision, Doubtful, Exhausted, Prepare, Standing, State, Wanted},
 };
 
 /// How often a publisher is asked.
@@ -111,19 +111,10 @@ impl World {
             return Vec::new();
         };
         let shard = actor.leader.shard();
-        // What is not in memory would be read back, and is as it was prepared.
-        let read = |id: TimerId| {
-            let (_, prepare) = self.halves.iter().find(|(known, _)| *known == id)?;
-            let found = Doubtful {
-                id,
-                producer: prepare.producer.clone(),
-                record: prepare.record.clone(),
-                checks: shard.look_half(id)?.checks,
-                callback: None,
-            };
-            Some(shard.doubt(id, None).unwrap_or(found))
-        };
-        shard.doubtful(now, 100, &[]).into_iter().filter_map(read).collect()
+        let (except, flying) = (Vec::new(), HashSet::new());
+        let wanted = Wanted { by: now, each: 100, all: 200, bytes: 1 << 20, except, flying };
+        // What is not in memory would be read back, and is nothing that a publisher here looks at.
+        shard.doubtful(&wanted).into_iter().filter_map(|id| Some(shard.doubt(id)?.0)).collect()
     }
 
     fn answered(&mut self, doubt: &Doubtful, decide: Option<Decide>) {
