@@ -37,6 +37,10 @@ pub enum Deviation {
     DecidedAgain,
     /// How often a publisher was asked is not kept.
     ChecksForgotten,
+    /// A schedule that is edited, or made again, begins as if nothing had fired.
+    RunsForgotten,
+    /// A schedule is deleted in memory alone.
+    DropUnwritten,
 }
 
 /// The planted mistake, if any; outside tests there is none.
