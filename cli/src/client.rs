@@ -216,6 +216,14 @@ impl Client {
         self.decode(&answer)
     }
 
+    /// Puts a JSON document in the place of what is there.
+    pub(crate) async fn replace<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Error> {
+        let json = header::HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        let answer = self.send(ANSWER, Method::PUT, path, headers, body.to_string().into()).await?;
+        self.decode(&answer)
+    }
+
     /// Sends bytes under headers of the caller's and reads the answer.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

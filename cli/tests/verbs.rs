@@ -65,6 +65,12 @@ fn a_line_that_makes_no_sense_exits_64() {
         &["completions", "cmd"],
         &["dev", "x", "--memory", "--data", "y"],
         &["sink", "--fail", "2"],
+        &["schedules", "put", "orders", "daily"],
+        &["schedules", "put", "orders", "daily", "--cron", "@daily", "--every", "24h", "--type", "a"],
+        &["schedules", "put", "orders", "daily", "--cron", "@daily"],
+        &["schedules", "put", "orders", "daily", "--every", "24h", "--time-zone", "UTC", "--type", "a"],
+        &["schedules", "put", "orders", "daily", "--every", "24h", "--type", "a", "--data", "{"],
+        &["schedules", "put", "orders", "daily", "-f", "daily.yaml", "--type", "a"],
     ] {
         let output = exits(64, line);
         assert!(output.stdout.is_empty(), "{line:?} wrote to standard output");
@@ -83,6 +89,7 @@ fn help_and_version_exit_0_and_every_verb_has_an_example() {
         &["dead", "show", "--help"],
         &["dead", "redrive", "--help"],
         &["resume", "--help"],
+        &["schedules", "--help"],
         &["status", "--help"],
         &["tail", "--help"],
         &["listen", "--help"],

@@ -1,26 +1,30 @@
 //! The schedules of Producers, as the ledger is told of them. I/O.
 //!
 //! The ledger keeps and fires them. What runs here says which there are: whoever follows a snapshot tells the ledger what is
-//! new in it, and what is gone. All replicas do; the ledger knows which of them is behind by the snapshot's generation.
+//! new in it, and what is gone. All replicas do; the ledger knows which of them is behind by the snapshot's generation. Those
+//! that somebody put at runtime are none of the snapshot's, but end with their Producer.
 
 pub(crate) mod ask;
+pub(crate) mod grpc;
 pub(crate) mod http;
+mod json;
+mod sweep;
+mod template;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use evhub_backoff::Backoff;
-use evhub_event::{Event, Header, Record, kafka, record::TAGS};
 use evhub_journal::{ClusterSettings, Journal};
-use evhub_ledger::{
-    Answer, Command, Keep, TimerId,
-    command::Verb,
-    series::{self, Pace, Rule},
-};
+use evhub_ledger::{Answer, Command, Keep, TimerId, command::Verb, series};
 use evhub_lifecycle::Drain;
-use evhub_routing::{Generation, Producer, Schedule, ScheduledData, Snapshot, derived_record_bytes};
+use evhub_routing::{Generation, Producer, Schedule, Snapshot, derived_record_bytes};
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
+use self::{
+    sweep::{EVERY, Swept},
+    template::{rule, template},
+};
 use crate::{Hub, provision};
 
 /// What the ledger was told of each schedule, by the digest of it.
@@ -30,6 +34,7 @@ type Told = BTreeMap<TimerId, u64>;
 pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
     let mut snapshots = hub.snapshot.clone();
     let mut told: Option<Told> = None;
+    let mut swept = Swept::default();
     let mut failures = 0;
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
@@ -37,24 +42,24 @@ pub async fn run<J: Journal>(hub: Hub<J>, drain: Drain) {
         let received = snapshot.generation != Generation::default();
         let outcome = tokio::select! {
             () = drain.begun() => return,
-            outcome = tell(&hub, &snapshot, &mut told), if received => outcome,
+            outcome = agree(&hub, &snapshot, &mut told, &mut swept), if received => outcome,
             () = std::future::ready(()), if !received => Ok(()),
         };
         let again = match outcome {
             Ok(()) => {
                 failures = 0;
-                None
+                EVERY
             }
             Err(error) => {
                 failures += 1;
                 warn!(error, failures, "the ledger is not told of all schedules yet; trying again");
-                Some(retry().wait(failures, fastrand::u64(..)))
+                retry().wait(failures, fastrand::u64(..))
             }
         };
         tokio::select! {
             () = drain.begun() => return,
             () = changed(&mut snapshots) => {}
-            () = sleep(again.unwrap_or_default()), if again.is_some() => {}
+            () = sleep(again) => {}
         }
     }
 }
@@ -71,6 +76,17 @@ fn retry() -> Backoff {
     Backoff::exponential(initial, max, 2, 20).expect("these constants make a policy")
 }
 
+/// Lets the ledger keep what is to be kept, and nothing else.
+async fn agree<J: Journal>(
+    hub: &Hub<J>,
+    snapshot: &Snapshot,
+    told: &mut Option<Told>,
+    swept: &mut Swept,
+) -> Result<(), String> {
+    tell(hub, snapshot, told).await?;
+    swept.look(hub, snapshot).await
+}
+
 async fn tell<J: Journal>(hub: &Hub<J>, snapshot: &Snapshot, told: &mut Option<Told>) -> Result<(), String> {
     let generation = (snapshot.generation.epoch, snapshot.generation.revision);
     let mut wanted = BTreeMap::new();
@@ -85,7 +101,8 @@ async fn tell<J: Journal>(hub: &Hub<J>, snapshot: &Snapshot, told: &mut Option<T
     } else {
         // What is there from before, of which nothing is known here but that it is.
         let there = hub.ledger.series().await.map_err(|error| error.to_string())?;
-        told.insert(there.into_iter().map(|kept| (kept.id, 0)).collect())
+        let declared = there.into_iter().filter(|kept| kept.dynamic.is_none());
+        told.insert(declared.map(|kept| (kept.id, 0)).collect())
     };
     let gone: Vec<TimerId> = known.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
     for id in gone {
@@ -127,61 +144,15 @@ fn keep<J: Journal>(
     schedule: &Schedule,
     generation: series::Generation,
 ) -> (TimerId, Keep) {
-    let record = template(producer, schedule);
-    let rule = rule(schedule);
-    let digest = series::digest(&record, &rule);
+    let (record, rule) = (template(&producer.name, &schedule.event), rule(schedule));
+    let (digest, dynamic) = (series::digest(&record, &rule), false);
     let id = id(hub, producer, schedule);
     let (topic, name) = (producer.due_topic.clone(), schedule.name.clone());
-    (id, Keep { producer: producer.uid.clone(), topic, name, record, rule, generation, digest })
+    (id, Keep { producer: producer.uid.clone(), topic, name, record, rule, generation, dynamic, digest })
 }
 
 /// Who a schedule is: no event has such a source.
 pub(crate) fn id<J: Journal>(hub: &Hub<J>, producer: &Producer, schedule: &Schedule) -> TimerId {
     let key = schedule.event.partition_key.as_deref().map(str::as_bytes);
     hub.ledger.id(&producer.uid, key, "\nschedule", &schedule.name)
-}
-
-fn rule(schedule: &Schedule) -> Rule {
-    Rule {
-        pace: match &schedule.pace {
-            evhub_routing::Pace::Cron(crontab) => {
-                Pace::Cron(crontab.text().to_owned(), crontab.zone().to_string())
-            }
-            evhub_routing::Pace::Every { anchor, period } => Pace::Every(*anchor, period.as_millis() as u64),
-        },
-        start: schedule.start,
-        end: schedule.end,
-        missed: schedule.missed_runs,
-        jitter: schedule.jitter,
-        suspended: schedule.suspend,
-    }
-}
-
-/// What all runs of a schedule have in common: everything but the id and the time.
-fn template(producer: &Producer, schedule: &Schedule) -> Record {
-    let event = &schedule.event;
-    let (datacontenttype, data) = match &event.data {
-        None => (None, None),
-        Some(ScheduledData::Json(text)) => {
-            (Some("application/json".to_owned()), Some(text.clone().into_bytes().into()))
-        }
-        Some(ScheduledData::Binary(bytes)) => (None, Some(bytes.clone().into())),
-    };
-    let key = event.partition_key.iter().map(|key| ("partitionkey".to_owned(), key.clone()));
-    let mut record = kafka::encode(&Event {
-        id: String::new(),
-        source: format!("/namespaces/{}/producers/{}", producer.name.namespace, producer.name.name),
-        kind: event.kind.clone(),
-        subject: None,
-        time: None,
-        datacontenttype,
-        dataschema: None,
-        extensions: key.collect(),
-        data,
-    });
-    record.headers.retain(|header| header.name != "ce_id");
-    if !event.tags.is_empty() {
-        record.headers.push(Header { name: TAGS.to_owned(), value: event.tags.join(",").into() });
-    }
-    record
 }

@@ -20,6 +20,7 @@ mod surfaces {
     mod refuse_calls;
     mod repeats;
     mod rig;
+    mod schedules;
     mod serve;
     mod shed;
     mod tail;

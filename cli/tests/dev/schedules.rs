@@ -1,12 +1,18 @@
 //! Schedules fire in the real binary: each instant once, through `kill -9`, edits and suspension.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    process::{err, eventually, exits, json},
+    process::{PATIENCE, err, eventually, evhub, exits, json, out},
     site::{Hub, Sink, Site, get, processor},
 };
 
@@ -129,5 +135,98 @@ fn a_schedule_is_listed_and_fired_at_will() {
     assert_eq!(again[0], listed, "its runs are as they were");
     let unknown = exits(1, &mut hub.ask(&["schedules", "fire", "orders", "nightly"]));
     assert!(err(&unknown).contains("no schedule of this name"), "{}", err(&unknown));
+    hub.stop();
+}
+
+/// One exchange with a JSON body on a connection of its own.
+fn put(at: SocketAddr, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head =
+        format!("PUT {path} HTTP/1.1\r\nhost: {at}\r\nconnection: close\r\ncontent-type: application/json");
+    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn one_that_is_put_outlives_a_kill_and_fires_each_instant_once_until_it_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("seen.jsonl");
+    let sink = Sink::start(&["--record", record.to_str().unwrap()]);
+    let site = Site::new(&format!("{}---\n{}", crate::site::PRODUCER, processor(&sink.address, "")));
+    let hub = site.start();
+    let order =
+        ["schedules", "put", "orders", "tick", "--cron", "* * * * * *", "--type", "shop.tick", "--data", "1"];
+    let said = exits(0, &mut hub.ask(&order));
+    assert!(out(&said).starts_with("put tick, which fires next at "), "{}", out(&said));
+    eventually("three runs", || (runs(&record).len() >= 3).then_some(()));
+    hub.process.signal("KILL");
+    drop(hub);
+    let before = runs(&record).len();
+    let hub = site.start();
+    eventually("four more", || (runs(&record).len() >= before + 4).then_some(()));
+    let listed = json(&mut hub.ask(&["schedules", "list", "orders", "-o", "json"]));
+    assert_eq!((&listed[0]["name"], &listed[0]["declared"]), (&Value::from("tick"), &Value::from(false)));
+    // As it is shown it can be put, and the same again changes nothing.
+    let shown = out(&exits(0, &mut hub.ask(&["schedules", "show", "orders", "tick"]))).to_owned();
+    let file = folder.path().join("tick.yaml");
+    fs::write(&file, shown).unwrap();
+    exits(0, &mut hub.ask(&["schedules", "put", "orders", "tick", "-f", file.to_str().unwrap()]));
+    exits(0, &mut hub.ask(&["schedules", "delete", "orders", "tick"]));
+    hub.process.signal("KILL");
+    drop(hub);
+    let hub = site.start();
+    assert_eq!(json(&mut hub.ask(&["schedules", "list", "orders", "-o", "json"])), Value::Array(Vec::new()));
+    let refused = exits(1, &mut hub.ask(&["schedules", "show", "orders", "tick"]));
+    assert!(err(&refused).contains("no schedule of this name"), "{}", err(&refused));
+    hub.stop();
+    let runs = runs(&record);
+    let dues: Vec<i64> = runs.keys().map(|due| due / 1000).collect();
+    assert!(dues.windows(2).all(|pair| pair[1] == pair[0] + 1), "none is left out: {dues:?}");
+    let occurrences: Vec<&str> = runs.values().map(|name| name.split(' ').next().unwrap()).collect();
+    let expected: Vec<String> = (1..=runs.len()).map(|n| n.to_string()).collect();
+    assert_eq!(occurrences, expected);
+}
+
+/// What `check` says of a schedule in a Producer, putting it says as well, at the same field and in the same words.
+#[test]
+fn what_check_says_of_a_schedule_is_said_when_it_is_put() {
+    let documents: Vec<Value> = serde_json::from_str(include_str!("schedules.json")).unwrap();
+    let site = Site::new(crate::site::PRODUCER);
+    let manifest = |(index, schedule): (usize, &Value)| {
+        format!(
+            "apiVersion: evhub.dev/v1alpha1\nkind: Producer\nmetadata: {{ name: p{index}, namespace: shop }}\nspec:\n  \
+             schedules: [{schedule}]\n"
+        )
+    };
+    let manifests: Vec<String> = documents.iter().enumerate().map(manifest).collect();
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("all.yaml");
+    fs::write(&path, manifests.join("---\n")).unwrap();
+    let checked = evhub().args(["check", path.to_str().unwrap(), "-o", "json"]).output().unwrap();
+    let verdicts: Vec<Value> = serde_json::from_slice(&checked.stdout).unwrap();
+    let hub = site.start();
+    let mut refused = 0;
+    for (index, schedule) in documents.iter().enumerate() {
+        let verdict = verdicts.iter().find(|verdict| verdict["name"] == format!("p{index}")).unwrap();
+        let name = schedule["name"].as_str().unwrap();
+        let path = format!("/namespaces/shop/producers/orders/schedules/{name}");
+        let (status, said) = put(hub.api, &path, &schedule.to_string());
+        let accepted = verdict["accepted"] == true;
+        assert_eq!(accepted, status < 300, "{schedule}: {verdict} {said}");
+        if accepted {
+            continue;
+        }
+        refused += 1;
+        let field = said["field"].as_str().map(|field| format!(".{field}")).unwrap_or_default();
+        let field = Value::from(format!("spec.schedules[0]{field}"));
+        let findings = verdict["findings"].as_array().unwrap();
+        let same = |finding: &Value| finding["field"] == field && finding["message"] == said["detail"];
+        assert!(findings.iter().any(same), "{schedule}: {verdict} {said}");
+    }
+    assert!(refused > 20 && refused < documents.len());
     hub.stop();
 }

@@ -1,11 +1,11 @@
-//! Spans of time as GEP-2257 writes them, `1h30m` or `250ms`: for the controls of one event. Pure.
+//! Spans of time as GEP-2257 writes them, `1h30m` or `250ms`: for the controls of one event, and for schedules. Pure.
 
 use std::{fmt::Write as _, time::Duration};
 
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Reads a span: up to four numbers of up to five digits, each with a unit.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let (mut millis, mut parts) = (0_u64, 0);
     while !rest.is_empty() {
@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a span of whole milliseconds so that [`parse`] reads it back.
-pub(crate) fn write(span: Duration) -> String {
+pub fn write(span: Duration) -> String {
     let mut rest = span.as_millis();
     let mut text = String::new();
     for (unit, factor) in UNITS {

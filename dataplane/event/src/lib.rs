@@ -6,7 +6,7 @@
 //!
 //! - [`event`]: the event and what can be asked of it
 //! - [`attributes`]: the rules that its attributes obey
-//! - [`controls`]: what a publisher may set beside the event
+//! - [`controls`]: what a publisher may set beside the event; [`duration`]: how spans of time are written
 //! - [`invalid`]: why something is not an event
 //! - [`http`], [`json`], [`kafka`]: the CloudEvents forms that are read and written
 //! - [`source`]: any text as a source, and back
@@ -15,7 +15,7 @@
 pub mod attributes;
 pub mod controls;
 mod draft;
-mod duration;
+pub mod duration;
 pub mod event;
 pub mod http;
 pub mod invalid;

@@ -76,8 +76,10 @@ pub struct Keep {
     pub record: Record,
     /// When it fires.
     pub rule: Rule,
-    /// Which snapshot says so.
+    /// Which snapshot says so, or is known to whoever puts it.
     pub generation: Generation,
+    /// Somebody puts it: its Producer does not declare it.
+    pub dynamic: bool,
     /// Tells this from any other: see [`series::digest`](crate::series::digest).
     pub digest: u64,
 }
@@ -162,6 +164,7 @@ impl Command {
             Verb::Submit(submit) => submit.record = Record::default(),
             Verb::Claim(claim) => claim.submit.record = Record::default(),
             Verb::Prepare(prepare) => prepare.record = Record::default(),
+            Verb::Keep(keep) => keep.record = Record::default(),
             _ => {}
         }
         self
@@ -279,9 +282,11 @@ impl TryFrom<wire::Submit> for Submit {
 
 impl From<Keep> for wire::Keep {
     fn from(keep: Keep) -> Self {
-        let Keep { producer, topic, name, record, rule, generation: (epoch, revision), digest } = keep;
+        let Keep { producer, topic, name, record, rule, generation: (epoch, revision), dynamic, digest } =
+            keep;
         let rule = Some(rule.into());
-        let series = wire::Series { producer, name, rule, epoch, revision, ..wire::Series::default() };
+        let series =
+            wire::Series { producer, name, rule, epoch, revision, dynamic, ..wire::Series::default() };
         Self { topic, event: Some(record.into()), series: Some(series), digest }
     }
 }
@@ -291,7 +296,7 @@ impl TryFrom<wire::Keep> for Keep {
 
     fn try_from(keep: wire::Keep) -> Result<Self, Unreadable> {
         let wire::Keep { topic, event, series, digest } = keep;
-        let wire::Series { producer, name, rule, epoch, revision, .. } =
+        let wire::Series { producer, name, rule, epoch, revision, dynamic, .. } =
             series.ok_or(Unreadable::Missing("schedule"))?;
         if topic.is_empty() {
             return Err(Unreadable::Missing("topic"));
@@ -304,6 +309,7 @@ impl TryFrom<wire::Keep> for Keep {
             record: event.ok_or(Unreadable::Missing("event"))?.into(),
             rule: rule.try_into().map_err(|_| Unreadable::Malformed)?,
             generation: (epoch, revision),
+            dynamic,
             digest,
         })
     }

@@ -4,6 +4,7 @@
 //! leads by then, who knows it from its state.
 
 mod board;
+mod dynamic;
 mod halves;
 
 use std::{
@@ -200,7 +201,7 @@ impl<J: Journal> Ledger<J> {
         })?;
         match self.tell(shard, Question::Ask(position.offset, Box::new(known))).await {
             Reply::Answer(answer) => Ok(answer),
-            Reply::Listed(_) | Reply::Series(_) | Reply::Halves(_) => {
+            Reply::Listed(_) | Reply::Series(_) | Reply::Dynamic(_) | Reply::Halves(_) => {
                 Err(Trouble::Unknown("the shard's leader answered something else".to_owned()))
             }
         }
@@ -216,7 +217,7 @@ impl<J: Journal> Ledger<J> {
             Reply::Listed(listed) => {
                 listed.into_iter().next().map(|(_, listed)| listed).ok_or(Answer::Unknown)
             }
-            Reply::Series(_) | Reply::Halves(_) => Err(Answer::Unknown),
+            Reply::Series(_) | Reply::Dynamic(_) | Reply::Halves(_) => Err(Answer::Unknown),
         })
     }
 
@@ -252,7 +253,7 @@ impl<J: Journal> Ledger<J> {
         for shard in 0..self.settings.shards {
             match self.tell(shard, Question::Series).await {
                 Reply::Series(kept) => all.extend(kept),
-                Reply::Answer(_) | Reply::Listed(_) | Reply::Halves(_) => {
+                Reply::Answer(_) | Reply::Listed(_) | Reply::Dynamic(_) | Reply::Halves(_) => {
                     let why = "a shard's leader does not know of schedules: run this version there";
                     return Err(Trouble::Unavailable(why.to_owned()));
                 }

@@ -9,7 +9,7 @@ use crate::{
     claim::Receipt,
     half::{HalfListed, Which},
     ledger::Slot,
-    series::Kept,
+    series::{Dynamic, Kept},
     state::Unreadable,
     wire::{self, Asked},
 };
@@ -25,6 +25,8 @@ pub enum Question {
     List(String, Option<Slot>, usize),
     /// Which schedules are there?
     Series,
+    /// Which schedules did somebody put for this Producer? Of one of them the event as well.
+    Dynamic(String, Option<TimerId>),
     /// What is known of this half message?
     LookHalf(TimerId),
     /// Which half messages of this Producer are undecided behind a place, so many at the most?
@@ -40,6 +42,8 @@ pub enum Reply {
     Listed(Vec<(Slot, Listed)>),
     /// The schedules.
     Series(Vec<Kept>),
+    /// The schedules that somebody put.
+    Dynamic(Vec<Dynamic>),
     /// The half messages, and their places.
     Halves(Vec<(Slot, HalfListed)>),
 }
@@ -69,6 +73,10 @@ impl Question {
                 Asked::Ask(wire::Ask { offset, command: Some((*command).without_event().into()) })
             }
             Self::Series => Asked::Series(wire::Empty {}),
+            Self::Dynamic(producer, id) => {
+                let id = id.map(|id| Bytes::copy_from_slice(id.as_bytes()));
+                Asked::Dynamic(wire::AskDynamic { producer, id })
+            }
             Self::LookHalf(id) => Asked::LookHalf(Bytes::copy_from_slice(id.as_bytes())),
             Self::Halves(producer, which, after, most) => {
                 let after = after.map(|(due, seq)| wire::Slot { due, seq });
@@ -92,6 +100,10 @@ impl Question {
             }
             Asked::Look(id) => Self::Look(TimerId::from_bytes(&id)?),
             Asked::Series(wire::Empty {}) => Self::Series,
+            Asked::Dynamic(wire::AskDynamic { producer, id: None }) => Self::Dynamic(producer, None),
+            Asked::Dynamic(wire::AskDynamic { producer, id: Some(id) }) => {
+                Self::Dynamic(producer, Some(TimerId::from_bytes(&id)?))
+            }
             Asked::LookHalf(id) => Self::LookHalf(TimerId::from_bytes(&id)?),
             Asked::Halves(wire::ListHalves { producer, after, most, which }) => {
                 let after = after.map(|slot| (slot.due, slot.seq));
@@ -134,6 +146,10 @@ impl Reply {
                 let series = Some(wire::AllKept { kept: kept.into_iter().map(kept_to).collect() });
                 wire::Reply { series, ..wire::Reply::default() }
             }
+            Self::Dynamic(dynamic) => {
+                let dynamic = dynamic.into_iter().map(Into::into).collect();
+                wire::Reply { dynamic: Some(wire::AllDynamic { dynamic }), ..wire::Reply::default() }
+            }
             Self::Halves(halves) => {
                 let halves = wire::HalvesListed { halves: halves.into_iter().map(Into::into).collect() };
                 wire::Reply { halves: Some(halves), ..wire::Reply::default() }
@@ -144,7 +160,11 @@ impl Reply {
 
     /// Reads a reply; `None` if it is none.
     pub fn decode(bytes: Bytes) -> Option<Self> {
-        let wire::Reply { answer, listed, series, halves } = wire::Reply::decode(bytes).ok()?;
+        let wire::Reply { answer, listed, series, dynamic, halves } = wire::Reply::decode(bytes).ok()?;
+        if let Some(wire::AllDynamic { dynamic }) = dynamic {
+            let dynamic = dynamic.into_iter().map(|one| one.try_into().ok());
+            return dynamic.collect::<Option<_>>().map(Self::Dynamic);
+        }
         if let Some(wire::HalvesListed { halves }) = halves {
             let halves = halves.into_iter().map(wire::HalfListedOf::read);
             return halves.collect::<Option<_>>().map(Self::Halves);
@@ -184,13 +204,30 @@ impl TryFrom<wire::Receipt> for Receipt {
     }
 }
 
-fn kept_to(Kept { id, producer, due, progress }: Kept) -> wire::Kept {
-    let Progress { done, fired, skipped } = progress;
-    wire::Kept { id: Bytes::copy_from_slice(id.as_bytes()), producer, due, done, fired, skipped }
+impl From<Dynamic> for wire::Dynamic {
+    fn from(Dynamic { series, record }: Dynamic) -> Self {
+        Self { series: Some(series.into()), event: record.map(Into::into) }
+    }
 }
 
-fn kept_of(wire::Kept { id, producer, due, done, fired, skipped }: wire::Kept) -> Option<Kept> {
-    Some(Kept { id: TimerId::from_bytes(&id)?, producer, due, progress: Progress { done, fired, skipped } })
+impl TryFrom<wire::Dynamic> for Dynamic {
+    type Error = Unreadable;
+
+    fn try_from(wire::Dynamic { series, event }: wire::Dynamic) -> Result<Self, Unreadable> {
+        let series = series.ok_or(Unreadable::Malformed)?.try_into()?;
+        Ok(Self { series, record: event.map(Into::into) })
+    }
+}
+
+fn kept_to(Kept { id, producer, due, progress, dynamic }: Kept) -> wire::Kept {
+    let (id, Progress { done, fired, skipped }) = (Bytes::copy_from_slice(id.as_bytes()), progress);
+    wire::Kept { id, producer, due, done, fired, skipped, dynamic }
+}
+
+fn kept_of(kept: wire::Kept) -> Option<Kept> {
+    let wire::Kept { id, producer, due, done, fired, skipped, dynamic } = kept;
+    let (id, progress) = (TimerId::from_bytes(&id)?, Progress { done, fired, skipped });
+    Some(Kept { id, producer, due, progress, dynamic })
 }
 
 fn listed_to(((due, seq), listed): (Slot, Listed)) -> wire::Listed {
@@ -217,7 +254,7 @@ mod tests {
         Submit, When,
         command::Verb,
         half::{Callback, Checked, Commit, Decide, Decision, Exhausted, Prepare, Standing, State},
-        series::NEVER,
+        series::{NEVER, Pace, Rule, Series},
     };
 
     #[test]
@@ -239,6 +276,8 @@ mod tests {
             Question::Ask(4, Box::new(Command { id, verb: Verb::Reschedule(When::At(-1)) })),
             Question::Look(id),
             Question::Series,
+            Question::Dynamic("p".to_owned(), None),
+            Question::Dynamic("p".to_owned(), Some(id)),
             Question::LookHalf(id),
             Question::Halves("p".to_owned(), Which::Held, Some((-5, 6)), 10),
             Question::List("p".to_owned(), Some((-5, 6)), 10),
@@ -251,10 +290,7 @@ mod tests {
         let standings = [State::Prepared, State::Committed, State::RolledBack].map(standing);
         let halves = standings.map(Answer::Half);
         let answers = WORDS.into_iter().chain([Answer::Scheduled(-3)]).chain(halves).map(Reply::Answer);
-        let progress = Progress { done: -1, fired: 2, skipped: 3 };
-        let kept = Kept { id, producer: "p".to_owned(), due: i64::MAX, progress };
         let lists = [Reply::Listed(vec![((5, 6), listed)]), Reply::Listed(Vec::new())];
-        let series = [Reply::Series(vec![kept]), Reply::Series(Vec::new())];
         let half = HalfListed {
             id,
             producer: "p".to_owned(),
@@ -265,7 +301,31 @@ mod tests {
             next: NEVER,
         };
         let halves = [Reply::Halves(vec![((5, 6), half)]), Reply::Halves(Vec::new())];
-        for reply in answers.chain(lists).chain(series).chain(halves) {
+        for reply in answers.chain(lists).chain(halves) {
+            assert_eq!(Reply::decode(reply.clone().encode()), Some(reply));
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_schedules_comes_back_as_it_was() {
+        let id = TimerId::of("p", None, "/s", "1", 4);
+        let progress = Progress { done: -1, fired: 2, skipped: 3 };
+        let kept = Kept { id, producer: "p".to_owned(), due: i64::MAX, progress, dynamic: None };
+        let put = Kept { dynamic: Some("nightly".to_owned()), ..kept.clone() };
+        let series = [Reply::Series(vec![kept, put]), Reply::Series(Vec::new())];
+        let rule = Rule {
+            pace: Pace::Every(-1, 1000),
+            start: Some(3),
+            end: None,
+            missed: evhub_cron::MissedRuns::default(),
+            jitter: Duration::ZERO,
+            suspended: true,
+        };
+        let nightly = Series::begun("p", "nightly", rule, (1, 2), 5).unwrap().put(true).at(progress);
+        let dynamic = |record| Dynamic { series: nightly.clone(), record };
+        let dynamic = vec![dynamic(None), dynamic(Some(Record::default()))];
+        let dynamic = [Reply::Dynamic(dynamic), Reply::Dynamic(Vec::new())];
+        for reply in series.into_iter().chain(dynamic) {
             assert_eq!(Reply::decode(reply.clone().encode()), Some(reply));
         }
     }

@@ -23,6 +23,12 @@ pub const NEVER: i64 = i64::MAX;
 /// Which snapshot asked for it: one that is older does not count any more.
 pub type Generation = (u64, u64);
 
+/// Of whoever may end a schedule whichever snapshot it is of.
+pub const ANY: Generation = (u64::MAX, u64::MAX);
+
+/// How many schedules may be put for one Producer, beside those that it declares.
+pub const MOST_DYNAMIC: usize = 1_000;
+
 /// When a schedule fires, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -60,9 +66,20 @@ pub struct Series {
     pub rule: Rule,
     /// How far it has come.
     pub progress: Progress,
-    /// Which snapshot asked for it.
+    /// Which snapshot asked for it, or was known to whoever put it.
     pub generation: Generation,
+    /// Somebody put it: its Producer does not declare it.
+    pub dynamic: bool,
     runs: Runs,
+}
+
+/// A schedule that somebody put, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dynamic {
+    /// When it fires.
+    pub series: Series,
+    /// What its runs have in common, where that was asked for.
+    pub record: Option<Record>,
 }
 
 /// A schedule that is there.
@@ -76,6 +93,8 @@ pub struct Kept {
     pub due: i64,
     /// How far it has come.
     pub progress: Progress,
+    /// Its name, if somebody put it.
+    pub dynamic: Option<String>,
 }
 
 // === impl Series ===
@@ -85,7 +104,20 @@ impl Series {
     pub fn begun(producer: &str, name: &str, rule: Rule, generation: Generation, now: i64) -> Option<Self> {
         let runs = runs(&format!("{producer}/{name}"), &rule)?;
         let (producer, name) = (producer.to_owned(), name.to_owned());
-        Some(Self { producer, name, rule, progress: Progress::begun(now), generation, runs })
+        let (progress, dynamic) = (Progress::begun(now), false);
+        Some(Self { producer, name, rule, progress, generation, dynamic, runs })
+    }
+
+    /// The same, which somebody put or which its Producer declares.
+    #[must_use]
+    pub fn put(self, dynamic: bool) -> Self {
+        Self { dynamic, ..self }
+    }
+
+    /// The same, asked for by this snapshot.
+    #[must_use]
+    pub fn as_of(self, generation: Generation) -> Self {
+        Self { generation, ..self }
     }
 
     /// The same, having come so far.
@@ -105,10 +137,17 @@ impl Series {
         (step.fires, self.clone().at(step.progress))
     }
 
+    /// The instants of the runs that are to come, if all fire; none while it is suspended.
+    pub fn upcoming(&self) -> impl Iterator<Item = i64> {
+        let Progress { done, fired, .. } = self.progress;
+        let instants = (!self.rule.suspended).then(|| self.runs.schedule.after(done, fired));
+        instants.into_iter().flatten()
+    }
+
     /// An event besides the runs, and its id: of the command at this offset, which the log took then.
     pub(crate) fn once_more(&self, template: &Record, (offset, taken): (u64, i64)) -> (String, Record) {
         let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.producer.as_bytes());
-        let event = format!("fired\n{}\n{taken}\n{offset}", self.name);
+        let event = format!("fired{}\n{}\n{taken}\n{offset}", self.mark(), self.name);
         let event = Uuid::new_v5(&namespace, event.as_bytes()).to_string();
         let time = Timestamp::from_millisecond(taken).map(|at| format!("{at:.3}")).unwrap_or_default();
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: Bytes::from(value) };
@@ -120,7 +159,8 @@ impl Series {
     /// The event that a run is: the same however often it is tried, and whoever fires it.
     pub fn record(&self, id: TimerId, template: &Record, run: Run) -> Record {
         let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, self.producer.as_bytes());
-        let event = Uuid::new_v5(&namespace, format!("schedule\n{}\n{}", self.name, run.nominal).as_bytes());
+        let event = format!("schedule{}\n{}\n{}", self.mark(), self.name, run.nominal);
+        let event = Uuid::new_v5(&namespace, event.as_bytes());
         let time = Timestamp::from_millisecond(run.nominal).map(|at| format!("{at:.3}")).unwrap_or_default();
         let header = |name: &str, value: String| Header { name: name.to_owned(), value: Bytes::from(value) };
         let mut record = template.clone();
@@ -132,6 +172,11 @@ impl Series {
             header(OCCURRENCE, run.occurrence.to_string()),
         ]);
         record
+    }
+
+    /// Tells the events of one that somebody put from those of one that its Producer declares under the same name.
+    const fn mark(&self) -> &'static str {
+        if self.dynamic { "/dynamic" } else { "" }
     }
 }
 
@@ -227,10 +272,9 @@ impl TryFrom<wire::Rule> for Rule {
 
 impl From<Series> for wire::Series {
     fn from(series: Series) -> Self {
-        let Series { producer, name, rule, progress: Progress { done, fired, skipped }, generation, runs: _ } =
-            series;
-        let (epoch, revision) = generation;
-        Self { producer, name, rule: Some(rule.into()), done, fired, skipped, epoch, revision }
+        let Series { producer, name, rule, progress, generation, dynamic, runs: _ } = series;
+        let (Progress { done, fired, skipped }, (epoch, revision)) = (progress, generation);
+        Self { producer, name, rule: Some(rule.into()), done, fired, skipped, epoch, revision, dynamic }
     }
 }
 
@@ -238,10 +282,10 @@ impl TryFrom<wire::Series> for Series {
     type Error = Unreadable;
 
     fn try_from(series: wire::Series) -> Result<Self, Unreadable> {
-        let wire::Series { producer, name, rule, done, fired, skipped, epoch, revision } = series;
+        let wire::Series { producer, name, rule, done, fired, skipped, epoch, revision, dynamic } = series;
         let rule = rule.ok_or(Unreadable::Malformed)?.try_into()?;
         let read =
             Self::begun(&producer, &name, rule, (epoch, revision), done).ok_or(Unreadable::Malformed)?;
-        Ok(read.at(Progress { done, fired, skipped }))
+        Ok(read.put(dynamic).at(Progress { done, fired, skipped }))
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 use evhub_cron::Progress;
 
-use self::transaction::Halves;
+use self::{keep::Dynamics, transaction::Halves};
 use crate::{
     Answer, Command, Listed, Submit, TimerId, When,
     chain::Chain,
@@ -53,6 +53,7 @@ pub struct Shard {
     /// How many bytes of events are in memory, and how many may be.
     cached: (usize, usize),
     halves: Halves,
+    dynamics: Dynamics,
     planted: Planted,
 }
 
@@ -159,6 +160,7 @@ impl Shard {
             claims: claim::Claims::default(),
             cached: (0, cache),
             halves: Halves::default(),
+            dynamics: Dynamics::default(),
             planted,
         }
     }
@@ -194,8 +196,13 @@ impl Shard {
             Verb::Decide(_) | Verb::Checked(_) => return self.half_place(command.id),
             Verb::Reschedule(_) | Verb::Keep(_) | Verb::Drop(_) | Verb::Mute(_) | Verb::Fire => {}
         }
-        let pending = self.timers.get(&command.id).filter(|pending| pending.whole.is_none())?;
-        pending.at.map(|at| (command.id, at))
+        self.absent(command.id)
+    }
+
+    /// Where a timer's record lies that is not in memory.
+    pub fn absent(&self, id: TimerId) -> Option<(TimerId, u64)> {
+        let pending = self.timers.get(&id).filter(|pending| pending.whole.is_none())?;
+        pending.at.map(|at| (id, at))
     }
 
     /// What is to be said now to whoever asked for this and heard nothing, if it was applied.
@@ -283,11 +290,7 @@ impl Shard {
 
     /// The records of listed timers that are not in memory.
     pub fn places(&self, listed: &[Listed]) -> Vec<(TimerId, u64)> {
-        let absent = |one: &Listed| {
-            let pending = self.timers.get(&one.id).filter(|pending| pending.whole.is_none())?;
-            pending.at.map(|at| (one.id, at))
-        };
-        listed.iter().filter_map(absent).collect()
+        listed.iter().filter_map(|one| self.absent(one.id)).collect()
     }
 
     // === commands ===
@@ -377,9 +380,13 @@ impl Shard {
         let line = self.destination(&timer.producer, &timer.topic);
         let (id, slot, bytes) = (timer.id, (timer.due, timer.seq), timer.record.size());
         self.table.insert(line, slot, id);
-        *self.destinations[line as usize].count(timer.claimed) += 1;
+        // A schedule has a bound of its own.
+        *self.destinations[line as usize].count(timer.claimed) += u64::from(timer.series.is_none());
         let (digest, claimed) = (timer.digest, timer.claimed);
         let series = timer.series.as_ref().map(|series| series.progress);
+        if let Some(put) = timer.series.as_deref().filter(|series| series.dynamic) {
+            self.dynamics.entry(Arc::clone(&timer.producer)).or_default().insert(id, put.clone());
+        }
         // What is not durable yet has to be in memory; see `settled`.
         let keep = at.is_none() || self.cached.0 + bytes <= self.cached.1;
         let whole = keep.then(|| Box::new(timer));
@@ -392,9 +399,17 @@ impl Shard {
     fn take(&mut self, id: TimerId) -> Option<Pending> {
         let pending = self.timers.remove(&id)?;
         self.table.remove(pending.destination, pending.slot);
-        *self.destinations[pending.destination as usize].count(pending.claimed) -= 1;
+        *self.destinations[pending.destination as usize].count(pending.claimed) -=
+            u64::from(pending.series.is_none());
         if pending.whole.is_some() {
             self.cached.0 -= pending.bytes as usize;
+        }
+        let producer = &self.destinations[pending.destination as usize].producer;
+        if let Some(all) = self.dynamics.get_mut(producer).filter(|_| pending.series.is_some())
+            && all.remove(&id).is_some()
+            && all.is_empty()
+        {
+            self.dynamics.remove(producer);
         }
         Some(pending)
     }

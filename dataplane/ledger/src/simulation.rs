@@ -2,7 +2,8 @@
 //!
 //! - [`kafka`]: partitions, transactional ids with epochs, transactions that stay open, ends that come late
 //! - [`world`]: processes, clocks, assignment, publishers, and the faults between them
-//! - [`judge`]: what must hold, whatever happened; [`claims`]: of publishes under a key; [`chains`]: of repeated events
+//! - [`judge`]: what must hold, whatever happened; [`claims`]: of publishes under a key; [`chains`]: of repeated events;
+//!   [`schedules`]: of schedules that are put
 //!
 //! A seed is a history. What holds is looked at after each of its parts and at its end, when all is well again. Each planted
 //! mistake must be found: a search that finds nothing proves nothing.
@@ -11,6 +12,7 @@ mod chains;
 mod claims;
 mod judge;
 mod kafka;
+mod schedules;
 mod world;
 
 use std::{thread, time::Instant};
@@ -63,6 +65,8 @@ fn each_planted_mistake_is_found() {
         Mistake::Leader(Deviation::DecidedAgain),
         Mistake::Leader(Deviation::ChecksForgotten),
         Mistake::Leader(Deviation::LateAnswerCounts),
+        Mistake::Leader(Deviation::RunsForgotten),
+        Mistake::Leader(Deviation::DropUnwritten),
         Mistake::TwoWriters,
         Mistake::RandomIds,
     ];
@@ -100,6 +104,7 @@ fn the_histories_are_interesting() {
         decided,
         refused,
         checked,
+        schedules,
     } = seen;
     for (what, count) in [
         ("fired", fired),
@@ -119,6 +124,7 @@ fn the_histories_are_interesting() {
         ("decisions", decided),
         ("decisions that came too late", refused),
         ("questions to publishers", checked),
+        ("orders about schedules", schedules),
     ] {
         assert!(count >= 50, "only {count} times {what}");
     }

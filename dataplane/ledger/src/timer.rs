@@ -85,6 +85,12 @@ impl TimerId {
         Self(bytes)
     }
 
+    /// The id of a schedule that somebody puts for a Producer: all of one Producer lie in one shard, which counts and lists them.
+    pub fn dynamic(producer: &str, name: &str, shards: u32) -> Self {
+        // No event has such a source.
+        Self::of(producer, Some(b"\ndynamic"), "\ndynamic", name, shards)
+    }
+
     /// The id of a half message, in the same shard as timers of its key.
     pub fn half(producer: &str, key: Option<&[u8]>, source: &str, event: &str, shards: u32) -> Self {
         // No event has such a source.

@@ -153,6 +153,8 @@ pub(crate) struct Series {
     pub(crate) epoch: u64,
     #[prost(uint64, tag = "8")]
     pub(crate) revision: u64,
+    #[prost(bool, tag = "9")]
+    pub(crate) dynamic: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -315,7 +317,7 @@ pub(crate) struct Progress {
 pub(crate) struct Question {
     #[prost(uint32, tag = "1")]
     pub(crate) shard: u32,
-    #[prost(oneof = "Asked", tags = "2, 3, 4, 5, 40, 41")]
+    #[prost(oneof = "Asked", tags = "2, 3, 4, 5, 6, 40, 41")]
     pub(crate) asked: Option<Asked>,
 }
 
@@ -330,6 +332,8 @@ pub(crate) enum Asked {
     List(List),
     #[prost(message, tag = "5")]
     Series(Empty),
+    #[prost(message, tag = "6")]
+    Dynamic(AskDynamic),
     #[prost(bytes = "bytes", tag = "40")]
     LookHalf(Bytes),
     #[prost(message, tag = "41")]
@@ -353,12 +357,37 @@ pub(crate) struct Kept {
     pub(crate) fired: u64,
     #[prost(uint64, tag = "6")]
     pub(crate) skipped: u64,
+    /// Its name, if somebody put it.
+    #[prost(string, optional, tag = "7")]
+    pub(crate) dynamic: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AllKept {
     #[prost(message, repeated, tag = "1")]
     pub(crate) kept: Vec<Kept>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AskDynamic {
+    #[prost(string, tag = "1")]
+    pub(crate) producer: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(crate) id: Option<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Dynamic {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) series: Option<Series>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) event: Option<Event>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AllDynamic {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) dynamic: Vec<Dynamic>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -396,6 +425,8 @@ pub(crate) struct Reply {
     pub(crate) listed: Vec<Listed>,
     #[prost(message, optional, tag = "3")]
     pub(crate) series: Option<AllKept>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) dynamic: Option<AllDynamic>,
     #[prost(message, optional, tag = "40")]
     pub(crate) halves: Option<HalvesListed>,
 }

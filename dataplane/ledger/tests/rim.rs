@@ -20,10 +20,11 @@ use evhub_journal::{
     unpleasant::{Faults, Unpleasant},
 };
 use evhub_ledger::{
-    Answer, Clock, Command, Ledger, Question, Settings, Submit, TimerId, When,
+    Answer, Clock, Command, Keep, Ledger, Question, Settings, Submit, TimerId, When,
     command::{Verb, digest},
     ledger::Reach,
     rim,
+    series::{self, Pace, Rule},
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
@@ -209,4 +210,47 @@ async fn on_a_bad_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_clocks_that_are_an_hour_ahead() {
     every_timer_fires_once(Faults::default(), [3_600_000; 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_is_put_is_told_whole_by_whoever_is_asked() {
+    let site = Site::start(Faults::default(), [0; 2]).await;
+    let (producer, record) = (TOPICS[0], Record { value: Some("x".repeat(300).into()), ..Record::default() });
+    let rule = Rule {
+        pace: Pace::Cron("0 2 * * *".to_owned(), "Europe/Berlin".to_owned()),
+        start: None,
+        end: None,
+        missed: evhub_cron::MissedRuns::default(),
+        jitter: Duration::ZERO,
+        suspended: true,
+    };
+    let command = |name: &str, verb| Command { id: TimerId::dynamic(producer, name, SHARDS), verb };
+    for name in ["b", "a"] {
+        let keep = Keep {
+            producer: producer.to_owned(),
+            topic: producer.to_owned(),
+            name: name.to_owned(),
+            digest: series::digest(&record, &rule),
+            record: record.clone(),
+            rule: rule.clone(),
+            generation: (1, 1),
+            dynamic: true,
+        };
+        let answer = site.ask(0, &command(name, Verb::Keep(Box::new(keep)))).await;
+        assert_eq!(answer, Answer::Scheduled(series::NEVER));
+    }
+    for ledger in &site.ledgers {
+        let all = timeout(PATIENCE, ledger.dynamic(producer)).await.expect("somebody leads").unwrap();
+        let names: Vec<_> = all.iter().map(|one| (one.series.name.as_str(), &one.record)).collect();
+        assert_eq!(names, [("a", &None), ("b", &None)]);
+        // It is more than memory has room for.
+        let one = timeout(PATIENCE, ledger.look_dynamic(producer, "a")).await.expect("it is read back");
+        let one = one.unwrap().expect("it is there");
+        assert_eq!((&one.series.rule, one.record.as_ref()), (&rule, Some(&record)));
+        assert_eq!(ledger.look_dynamic(producer, "c").await, Ok(None));
+        assert_eq!(ledger.dynamic(TOPICS[1]).await, Ok(Vec::new()));
+    }
+    assert_eq!(site.ask(1, &command("a", Verb::Drop(series::ANY))).await, Answer::Cancelled);
+    assert_eq!(site.ledgers[0].end_dynamic(producer, "c").await, Ok(Answer::Unknown));
+    assert_eq!(site.ledgers[0].dynamic(producer).await.unwrap().len(), 1);
 }

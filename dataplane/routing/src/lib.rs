@@ -6,7 +6,7 @@
 //! - [`filter`]: which events a Processor receives
 //! - [`target`]: where deliveries go; [`tls`]: how a target proves who it is
 //! - [`policy`]: how they are made
-//! - [`ledger`]: what a Producer wants decided exactly once
+//! - [`ledger`]: what a Producer wants decided exactly once; [`written`]: what a schedule comes to as somebody wrote it
 //! - [`egress`]: addresses that an administrator allows
 //! - [`wire`]: all of it on its way between processes
 
@@ -17,6 +17,7 @@ pub mod policy;
 pub mod target;
 pub mod tls;
 pub mod wire;
+pub mod written;
 
 pub use filter::{Cel, Filter, TypePattern, Unclear};
 pub use ledger::{

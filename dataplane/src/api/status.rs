@@ -216,7 +216,7 @@ async fn upcoming<J: Journal>(api: &Api<J>, producer: &Producer) -> Vec<Schedule
     }
     // Whoever leads a shard may be away: then nothing is told of its schedules.
     let Ok(schedules) = Schedules::of(&api.hub, &producer.name) else { return Vec::new() };
-    let listed = timeout(LEDGER, schedules.list()).await.ok().and_then(Result::ok).unwrap_or_default();
+    let listed = timeout(LEDGER, schedules.declared()).await.ok().and_then(Result::ok).unwrap_or_default();
     let status = |upcoming: Upcoming| ScheduleStatus { next: upcoming.instants(), name: upcoming.name };
     listed.into_iter().map(status).collect()
 }

@@ -7,9 +7,10 @@ use evhub_journal::Journal;
 use evhub_ledger::{Listed, Question};
 use evhub_proto::ledger::{
     AskRequest, AskResponse, CancelTimerRequest, CancelTimerResponse, CommitTransactionRequest,
-    FireScheduleRequest, FireScheduleResponse, GetTimerRequest, GetTransactionRequest, ListSchedulesRequest,
-    ListSchedulesResponse, ListTimersRequest, ListTimersResponse, ListTransactionsRequest,
-    ListTransactionsResponse, PrepareTransactionRequest, RescheduleTimerRequest, RollbackTransactionRequest,
+    DeleteScheduleRequest, DeleteScheduleResponse, FireScheduleRequest, FireScheduleResponse,
+    GetScheduleRequest, GetTimerRequest, GetTransactionRequest, ListSchedulesRequest, ListSchedulesResponse,
+    ListTimersRequest, ListTimersResponse, ListTransactionsRequest, ListTransactionsResponse,
+    PrepareTransactionRequest, PutScheduleRequest, RescheduleTimerRequest, RollbackTransactionRequest,
     Schedule, Timer, Transaction, ledger_server::Ledger, reschedule_timer_request::When as Wanted,
     shards_server::Shards,
 };
@@ -22,7 +23,7 @@ use crate::{
     api::PAGE,
     grpc::status,
     problem::{Problem, reason},
-    schedules::ask::{Schedules, Upcoming},
+    schedules::grpc as schedules,
     transactions::grpc as transactions,
 };
 
@@ -81,19 +82,32 @@ impl<J: Journal> Ledger for Service<J> {
         &self,
         request: Request<ListSchedulesRequest>,
     ) -> Result<Response<ListSchedulesResponse>, Status> {
-        let ListSchedulesRequest { namespace, producer } = request.into_inner();
-        let listed = async { Schedules::of(&self.hub, &name(namespace, producer))?.list().await };
-        let schedules = said(listed.await)?.into_iter().map(schedule).collect();
+        let schedules = said(schedules::list(&self.hub, request.into_inner()).await)?;
         Ok(Response::new(ListSchedulesResponse { schedules }))
+    }
+
+    async fn get_schedule(&self, request: Request<GetScheduleRequest>) -> Result<Response<Schedule>, Status> {
+        said(schedules::look(&self.hub, request.into_inner()).await).map(Response::new)
+    }
+
+    async fn put_schedule(&self, request: Request<PutScheduleRequest>) -> Result<Response<Schedule>, Status> {
+        said(schedules::put(&self.hub, request.into_inner()).await).map(Response::new)
+    }
+
+    async fn delete_schedule(
+        &self,
+        request: Request<DeleteScheduleRequest>,
+    ) -> Result<Response<DeleteScheduleResponse>, Status> {
+        said(schedules::delete(&self.hub, request.into_inner()).await)?;
+        Ok(Response::new(DeleteScheduleResponse {}))
     }
 
     async fn fire_schedule(
         &self,
         request: Request<FireScheduleRequest>,
     ) -> Result<Response<FireScheduleResponse>, Status> {
-        let FireScheduleRequest { namespace, producer, schedule } = request.into_inner();
-        let fired = async { Schedules::of(&self.hub, &name(namespace, producer))?.fire(&schedule).await };
-        Ok(Response::new(FireScheduleResponse { event_id: said(fired.await)? }))
+        let event_id = said(schedules::fire(&self.hub, request.into_inner()).await)?;
+        Ok(Response::new(FireScheduleResponse { event_id }))
     }
 
     async fn prepare_transaction(
@@ -183,12 +197,6 @@ pub(crate) fn when(when: Option<Wanted>) -> Result<When, Problem> {
             Ok(When::After(Duration::from_millis(millis)))
         }
     }
-}
-
-fn schedule(upcoming: Upcoming) -> Schedule {
-    let Upcoming { name, next, fired, skipped, suspended } = upcoming;
-    let next = next.into_iter().map(status::stamp).collect();
-    Schedule { schedule: name, next, fired, skipped, suspended }
 }
 
 fn timer(listed: Listed) -> Timer {

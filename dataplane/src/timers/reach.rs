@@ -17,8 +17,8 @@ use tracing::debug;
 const CONNECT: Duration = Duration::from_secs(1);
 /// How often a silent peer is asked whether it is there, and how long it may take to say so.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3));
-/// The longest reply: a page of timers.
-const LONGEST: usize = 4 << 20;
+/// The longest reply: all schedules of a shard, of which about a hundred thousand fit.
+const LONGEST: usize = 16 << 20;
 /// How many peers are remembered: more than processes lead shards.
 const MOST_PEERS: usize = 256;
 

@@ -58,7 +58,9 @@ pub(crate) fn compile(
                 findings.extend(owners.topics.get(&topic).map(|owner| occupied(&topic, owner)));
                 findings.extend(unheard(settings, resource));
                 let ledger = ledger::ledger(settings, resource, &spec).unwrap_or_else(|wrong| {
-                    findings.extend(wrong);
+                    // What a schema says as well is said already.
+                    let more: Vec<_> = wrong.into_iter().filter(|one| !findings.contains(one)).collect();
+                    findings.extend(more);
                     Ledger::default()
                 });
                 if acceptable(&findings) {

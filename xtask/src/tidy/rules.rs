@@ -113,6 +113,7 @@ pub(crate) const ROWS: &[Row] = &[
         "evhub-dataplane",
         Only(&[
             "evhub-certificates",
+            "evhub-cron",
             "evhub-event",
             "evhub-routing",
             "evhub-journal",

@@ -39,6 +39,10 @@ pub enum Deviation {
     ChecksForgotten,
     /// What a publisher answers counts although somebody has decided meanwhile.
     LateAnswerCounts,
+    /// A schedule that is edited, or made again, begins as if nothing had fired.
+    RunsForgotten,
+    /// A schedule is deleted in memory alone.
+    DropUnwritten,
 }
 
 /// The planted mistake, if any; outside tests there is none.

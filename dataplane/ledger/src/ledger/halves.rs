@@ -39,7 +39,9 @@ impl<J: Journal> Ledger<J> {
         }
         match self.tell(id.shard(), Question::LookHalf(id)).await {
             Reply::Halves(halves) => Ok(halves.into_iter().next().map(|(_, half)| half)),
-            Reply::Answer(_) | Reply::Listed(_) | Reply::Series(_) => Err(other_version()),
+            Reply::Answer(_) | Reply::Listed(_) | Reply::Series(_) | Reply::Dynamic(_) => {
+                Err(other_version())
+            }
         }
     }
 
@@ -59,7 +61,9 @@ impl<J: Journal> Ledger<J> {
             let after = after.map(|(slot, last)| within(shard, slot, last));
             match self.tell(shard, Question::Halves(producer.to_owned(), which, after, most)).await {
                 Reply::Halves(halves) => all.extend(halves),
-                Reply::Answer(_) | Reply::Listed(_) | Reply::Series(_) => return Err(other_version()),
+                Reply::Answer(_) | Reply::Listed(_) | Reply::Series(_) | Reply::Dynamic(_) => {
+                    return Err(other_version());
+                }
             }
         }
         all.sort_unstable_by_key(|((at, seq), half)| (*at, *seq, half.id.shard()));
@@ -115,7 +119,7 @@ impl Leaders {
     }
 }
 
-fn other_version() -> Trouble {
-    let why = "a shard's leader does not know of half messages: run this version there";
+pub(super) fn other_version() -> Trouble {
+    let why = "a shard's leader does not know what it is asked: run this version there";
     Trouble::Unavailable(why.to_owned())
 }

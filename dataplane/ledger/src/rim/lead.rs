@@ -26,6 +26,7 @@ use crate::{
     half::{Doubtful, HalfListed, Wanted, Which},
     leader::{Cause, Event, Leader, Planted, Rules, Spot, Step},
     ledger::Slot,
+    series::Dynamic,
     state::Entry,
     timer::Timer,
 };
@@ -191,6 +192,11 @@ impl<J: Journal> Lead<J> {
             },
             Question::List(producer, after, most) => Reply::Listed(self.list(&producer, after, most).await),
             Question::Series => Reply::Series(self.leader.shard().series()),
+            Question::Dynamic(producer, id) => match self.dynamic(&producer, id).await {
+                Some(found) => Reply::Dynamic(found),
+                // Whoever asks hears nothing, and asks again.
+                None => return,
+            },
             Question::LookHalf(id) => Reply::Halves(self.look_half(id).await.into_iter().collect()),
             Question::Halves(producer, which, after, most) => {
                 Reply::Halves(self.list_halves(&producer, which, after, most).await)
@@ -257,6 +263,18 @@ impl<J: Journal> Lead<J> {
             }
         }
         listed
+    }
+
+    /// The schedules that somebody put for a Producer, or one of them with its event; `None` if that cannot be read back.
+    async fn dynamic(&mut self, producer: &str, id: Option<TimerId>) -> Option<Vec<Dynamic>> {
+        let Some(id) = id else { return Some(self.leader.shard().dynamic(producer)) };
+        let Some(mut found) = self.leader.shard().look_dynamic(producer, id) else { return Some(Vec::new()) };
+        if found.record.is_none() {
+            let place = self.leader.shard().absent(id);
+            let (_, timer) = self.fetch(place.into_iter().collect()).await.ok()?.pop()?;
+            found.record = Some(timer?.record);
+        }
+        Some(vec![found])
     }
 
     // === half messages ===

@@ -9,6 +9,7 @@ use evhub_event::record::{DUE, OCCURRENCE, TIMER};
 use super::{
     chains, claims,
     kafka::Written,
+    schedules,
     world::{COMMANDS, SHARDS, SKEW, STATE, TOPICS, World},
 };
 use crate::{
@@ -39,6 +40,13 @@ pub(super) struct Known {
     pub(super) progress: Progress,
 }
 
+impl Known {
+    /// What is known of a timer.
+    pub(super) fn entry(&self, id: TimerId) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+}
+
 /// Holds at any instant.
 pub(super) fn look(world: &World) -> Result<(), String> {
     let fires = fires(world);
@@ -65,6 +73,7 @@ pub(super) fn look(world: &World) -> Result<(), String> {
     }
     claims::look(world)?;
     chains::look(world)?;
+    schedules::look(world)?;
     in_order(world, &fires)
 }
 
@@ -172,6 +181,7 @@ pub(super) fn end(world: &World) -> Result<(), String> {
     }
     claims::end(world)?;
     chains::end(world)?;
+    schedules::end(world)?;
     halves::end(world, &fires)?;
     (0..SHARDS).try_for_each(|shard| same_again(world, shard))
 }
@@ -199,6 +209,10 @@ fn same_again(world: &World, shard: u32) -> Result<(), String> {
         let ids = |shard| halves(shard).into_iter().map(|(slot, one)| (slot, one.id, one.checks, one.next));
         if !ids(&again).eq(ids(leader.shard())) {
             return Err(format!("S10: {:?} and {:?}", halves(&again), halves(leader.shard())));
+        }
+        let dynamic = |shard: &Shard| shard.dynamic(topic);
+        if dynamic(&again) != dynamic(leader.shard()) {
+            return Err(format!("S10: {:?} and {:?}", dynamic(&again), dynamic(leader.shard())));
         }
         if pending(&again) != pending(leader.shard()) {
             return Err(format!("S10: {:?} and {:?}", pending(&again), pending(leader.shard())));

@@ -1,6 +1,7 @@
 //! Processes that lead, or believe to; publishers; clocks; and what befalls them all.
 
 mod halves;
+mod schedules;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -67,6 +68,7 @@ pub(super) struct Seen {
     pub(super) decided: u64,
     pub(super) refused: u64,
     pub(super) checked: u64,
+    pub(super) schedules: u64,
 }
 
 pub(super) struct World {
@@ -175,6 +177,7 @@ impl World {
             48 => self.chain(),
             49 => self.mute(),
             50..=56 => self.half(),
+            57..=59 => self.schedule(),
             _ => self.step(),
         }
     }
@@ -626,5 +629,6 @@ impl Seen {
         self.decided += more.decided;
         self.refused += more.refused;
         self.checked += more.checked;
+        self.schedules += more.schedules;
     }
 }

@@ -7,8 +7,11 @@ use evhub_crds::{
     schedule::{self, MissedPolicy},
     transaction::{self, Protocol, Undecided},
 };
-use evhub_cron::{self as cron, Dialect, End, Invalid, MissedRuns, Policy, Rule, Zone};
-use evhub_routing::{self as routing, Crontab, Ledger, Pace, Schedule, ScheduledData, ScheduledEvent};
+use evhub_cron::{End, MissedRuns, Policy};
+use evhub_routing::{
+    self as routing, Ledger, Schedule, ScheduledData, ScheduledEvent,
+    written::{Fault, Sort, Written},
+};
 
 use crate::{
     processor::{invalid, target::Place},
@@ -86,76 +89,48 @@ fn schedule(
     resource: &Resource,
     spec: &ProducerSpec,
     field: &str,
-    written: &schedule::Schedule,
+    said: &schedule::Schedule,
 ) -> Result<Schedule, Vec<Finding>> {
-    let pace = pace(resource, field, written);
-    let event = event(spec, field, &written.event);
-    let (pace, event) = match (pace, event) {
-        (Ok(Some(pace)), Ok(event)) => (pace, event),
-        (pace, event) => return Err([pace.err(), event.err()].into_iter().flatten().collect()),
-    };
-    let schedule = Schedule {
-        name: written.name.clone(),
-        pace,
-        start: written.start.as_ref().map(evhub_crds::Instant::millis),
-        end: written.end.as_ref().and_then(end),
+    let (event, unreadable) = event(&format!("{field}.event"), &said.event);
+    match written(said, event).schedule(resource.created, spec.limits.event_bytes.bytes() as usize) {
+        Ok(schedule) => unreadable.map_or(Ok(schedule), |finding| Err(vec![finding])),
+        Err(faults) => Err(faults.into_iter().map(|fault| finding(field, fault)).chain(unreadable).collect()),
+    }
+}
+
+/// The schedule, word by word.
+fn written(said: &schedule::Schedule, event: ScheduledEvent) -> Written {
+    Written {
+        name: said.name.clone(),
+        cron: said.cron.clone(),
+        every: said.every.map(evhub_crds::Duration::get),
+        time_zone: said.time_zone.clone(),
+        start: said.start.as_ref().map(evhub_crds::Instant::millis),
+        end: said.end.as_ref().and_then(end),
         missed_runs: MissedRuns {
-            policy: match written.missed_runs.policy {
+            policy: match said.missed_runs.policy {
                 MissedPolicy::Skip => Policy::Skip,
                 MissedPolicy::Latest => Policy::Latest,
                 MissedPolicy::All => Policy::All,
             },
-            max: written.missed_runs.max,
-            deadline: written.missed_runs.deadline.get(),
+            max: said.missed_runs.max,
+            deadline: said.missed_runs.deadline.get(),
         },
-        jitter: written.jitter.map(evhub_crds::Duration::get).unwrap_or_default(),
-        suspend: written.suspend,
+        jitter: said.jitter.map(evhub_crds::Duration::get).unwrap_or_default(),
+        suspend: said.suspend,
         event,
-    };
-    // One that ends before it begins is told so already.
-    if matches!((schedule.start, schedule.end), (Some(start), Some(End::Time(end))) if end <= start) {
-        return Err(Vec::new());
     }
-    // Since it exists, which is all of the clock that is known here.
-    let fires = schedule.instants().is_some_and(|instants| instants.next(resource.created, 0).is_some());
-    if fires {
-        return Ok(schedule);
-    }
-    let message = "has no instant at which it fires, for a hundred years or until its end".to_owned();
-    Err(vec![Finding::new(Reason::NeverFires, Some(field), message)])
 }
 
-/// What repeats; `None` if the spec breaks a rule, which is said already.
-fn pace(resource: &Resource, field: &str, written: &schedule::Schedule) -> Result<Option<Pace>, Finding> {
-    let anchor = written.start.as_ref().map_or(resource.created, evhub_crds::Instant::millis);
-    let text = match (&written.cron, written.every) {
-        (Some(text), None) => text,
-        (None, Some(every)) if every.get().is_zero() => return Ok(None),
-        (None, Some(every)) => return Ok(Some(Pace::Every { anchor, period: every.get() })),
-        _ => return Ok(None),
+fn finding(field: &str, Fault { sort, field: part, message }: Fault) -> Finding {
+    let reason = match sort {
+        Sort::Invalid => Reason::Invalid,
+        Sort::Cron => Reason::InvalidCron,
+        Sort::TimeZone => Reason::UnknownTimezone,
+        Sort::NeverFires => Reason::NeverFires,
     };
-    let zone = match &written.time_zone {
-        None => Zone::utc(),
-        Some(name) => name.parse().map_err(|error: cron::zone::Unknown| {
-            Finding::new(Reason::UnknownTimezone, Some(&format!("{field}.timeZone")), error.to_string())
-        })?,
-    };
-    let at = format!("{field}.cron");
-    let expression = Dialect::Standard.parse(text).map_err(|error| {
-        let reason = match error {
-            Invalid::NeverFires => Reason::NeverFires,
-            _ => Reason::InvalidCron,
-        };
-        Finding::new(reason, Some(&at), error.to_string())
-    })?;
-    match expression.rule {
-        Rule::Cron(cron) => Ok(Some(Pace::Cron(Crontab::new(text.clone(), cron, zone)))),
-        Rule::Every(_) if written.time_zone.is_some() => {
-            let message = "goes with a crontab alone: @every knows no clocks".to_owned();
-            Err(Finding::new(Reason::Invalid, Some(&format!("{field}.timeZone")), message))
-        }
-        Rule::Every(period) => Ok(Some(Pace::Every { anchor, period })),
-    }
+    let dot = if part.is_empty() { "" } else { "." };
+    Finding::new(reason, Some(&format!("{field}{dot}{part}")), message)
 }
 
 fn end(written: &schedule::End) -> Option<End> {
@@ -166,28 +141,15 @@ fn end(written: &schedule::End) -> Option<End> {
     }
 }
 
-/// What is left for an event's attributes: of the smallest limit that there is, a quarter.
-const ATTRIBUTES: usize = 4 << 10;
-
-fn event(spec: &ProducerSpec, field: &str, written: &schedule::Event) -> Result<ScheduledEvent, Finding> {
-    let schedule::Event { kind, data, data_base64, partition_key, tags } = written;
-    let data = match (data, data_base64) {
-        (Some(value), _) => Some(ScheduledData::Json(value.to_string())),
-        (None, Some(text)) => Some(ScheduledData::Binary(
-            STANDARD.decode(text).map_err(|error| invalid(&format!("{field}.event.dataBase64"), &error))?,
-        )),
-        (None, None) => None,
+/// The event; without data that cannot be read, and then why.
+fn event(field: &str, said: &schedule::Event) -> (ScheduledEvent, Option<Finding>) {
+    let schedule::Event { kind, data, data_base64, partition_key, tags } = said;
+    let (data, unreadable) = match (data, data_base64.as_ref().map(|text| STANDARD.decode(text))) {
+        (Some(value), _) => (Some(ScheduledData::Json(value.to_string())), None),
+        (None, Some(Ok(bytes))) => (Some(ScheduledData::Binary(bytes)), None),
+        (None, Some(Err(error))) => (None, Some(invalid(&format!("{field}.dataBase64"), &error))),
+        (None, None) => (None, None),
     };
-    let bytes = match &data {
-        Some(ScheduledData::Json(text)) => text.len(),
-        Some(ScheduledData::Binary(bytes)) => bytes.len(),
-        None => 0,
-    };
-    let most = spec.limits.event_bytes.bytes() as usize;
-    if bytes + ATTRIBUTES.min(most / 4) > most {
-        let message = format!("{bytes} bytes of data are more than limits.eventBytes ({most}) has room for");
-        return Err(Finding::new(Reason::Invalid, Some(&format!("{field}.event")), message));
-    }
     let (kind, partition_key, tags) = (kind.clone(), partition_key.clone(), tags.clone());
-    Ok(ScheduledEvent { kind, data, partition_key, tags })
+    (ScheduledEvent { kind, data, partition_key, tags }, unreadable)
 }

@@ -13,7 +13,7 @@ evhub-journal       | evhub-event evhub-backoff                           | kube
 evhub-kafka         | evhub-event evhub-backoff evhub-journal             | kube kube-client tonic evhub-routing evhub-crds
 evhub-dispatch      | evhub-event evhub-routing evhub-journal evhub-proto evhub-backoff evhub-telemetry | kube kube-client evhub-crds rdkafka
 evhub-ledger        | evhub-event evhub-routing evhub-journal evhub-backoff evhub-cron | kube kube-client evhub-crds rdkafka
-evhub-dataplane     | evhub-certificates evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-crds evhub-compile rdkafka
+evhub-dataplane     | evhub-certificates evhub-cron evhub-event evhub-routing evhub-journal evhub-dispatch evhub-ledger evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-crds evhub-compile rdkafka
 evhub-dataplane-bin | evhub-dataplane evhub-kafka evhub-lifecycle evhub-telemetry | evhub-crds evhub-compile
 evhub-control       | evhub-certificates evhub-compile evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff | kube-client kube-runtime evhub-journal evhub-dispatch evhub-ledger
 evhub-operator      | evhub-crds evhub-compile evhub-control evhub-routing evhub-proto evhub-lease evhub-lifecycle evhub-backoff evhub-telemetry | evhub-journal evhub-dispatch evhub-ledger rdkafka

@@ -35,8 +35,20 @@ fn keep(rule: Rule, generation: Generation) -> Command {
     let record = Record::default();
     let digest = series::digest(&record, &rule);
     let (producer, topic, name) = ("uid".to_owned(), "t.due".to_owned(), "nightly".to_owned());
-    let keep = Keep { producer, topic, name, record, rule, generation, digest };
+    let dynamic = false;
+    let keep = Keep { producer, topic, name, record, rule, generation, dynamic, digest };
     Command { id: id(), verb: Verb::Keep(Box::new(keep)) }
+}
+
+/// Somebody puts a schedule.
+fn put(name: &str, rule: Rule, generation: Generation) -> Command {
+    let Command { verb: Verb::Keep(keep), .. } = keep(rule, generation) else { unreachable!() };
+    let keep = Keep { name: name.to_owned(), dynamic: true, ..*keep };
+    Command { id: TimerId::dynamic("uid", name, 1), verb: Verb::Keep(Box::new(keep)) }
+}
+
+fn delete(name: &str) -> Command {
+    Command { id: TimerId::dynamic("uid", name, 1), verb: Verb::Drop(series::ANY) }
 }
 
 /// A shard, and everything that it wrote.
@@ -206,4 +218,80 @@ fn fired_once_more_it_is_as_it_was() {
     assert_eq!(world.fired.iter().map(told).collect::<Vec<_>>(), ids);
     assert!(world.fired.iter().all(|record| record.header(OCCURRENCE).is_none()));
     assert_eq!(world.shard.series(), before);
+}
+
+#[test]
+fn one_that_is_put_lives_beside_the_declared_one_of_its_name() {
+    let mut world = World::new();
+    world.ask(keep(rule(), (1, 1)), 1);
+    assert_eq!(world.ask(put("nightly", rule(), (1, 1)), 1), Answer::Scheduled(MINUTE));
+    world.fire(MINUTE);
+    let ids: std::collections::BTreeSet<_> =
+        world.fired.iter().map(|record| record.header("ce_id").cloned()).collect();
+    assert_eq!((world.fired.len(), ids.len()), (2, 2), "each has events of its own");
+    let names: Vec<_> = world.shard.series().into_iter().map(|kept| kept.dynamic).collect();
+    assert!(names.contains(&None) && names.contains(&Some("nightly".to_owned())), "{names:?}");
+    assert_eq!(world.ask(delete("nightly"), MINUTE + 1), Answer::Cancelled);
+    assert_eq!(world.shard.series().len(), 1);
+}
+
+#[test]
+fn the_last_one_who_puts_it_is_obeyed_and_who_ends_it_by_an_older_snapshot_is_not() {
+    let mut world = World::new();
+    world.ask(put("a", rule(), (2, 5)), 1);
+    let every = Rule { pace: Pace::Every(0, 7_000), ..rule() };
+    assert_eq!(world.ask(put("a", every.clone(), (1, 9)), 2), Answer::Scheduled(7_000));
+    let end = |generation| Command { id: TimerId::dynamic("uid", "a", 1), verb: Verb::Drop(generation) };
+    assert_eq!(world.ask(end((2, 4)), 3), Answer::Conflict);
+    // The same again, by whoever knows a newer one.
+    assert_eq!(world.ask(put("a", every, (3, 1)), 4), Answer::Scheduled(7_000));
+    world.taken_over(5);
+    assert_eq!(world.ask(end((2, 9)), 5), Answer::Conflict);
+    assert_eq!(world.ask(end((3, 1)), 6), Answer::Cancelled);
+    assert_eq!(world.ask(delete("a"), 7), Answer::Cancelled, "twice is once");
+    assert_eq!(world.ask(delete("b"), 7), Answer::Unknown);
+}
+
+#[test]
+fn one_that_is_put_again_as_it_is_misses_nothing() {
+    let mut world = World::new();
+    world.ask(put("a", rule(), (1, 1)), 1);
+    world.ask(put("a", rule(), (1, 2)), 5 * MINUTE);
+    world.fire(5 * MINUTE);
+    assert_eq!(world.occurrences(), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn they_are_listed_without_what_they_publish_even_if_nothing_is_in_memory() {
+    let mut world = World::new();
+    world.ask(put("a", rule(), (1, 1)), 1);
+    world.ask(put("b", rule(), (1, 1)), 1);
+    world.shard = Shard::new(0, Planted::NONE);
+    for (at, entry) in world.log.clone().into_iter().enumerate() {
+        world.shard.load(at as u64, entry, 1);
+    }
+    world.shard.loaded();
+    let all = world.shard.dynamic("uid");
+    assert!(all.iter().all(|one| one.record.is_none()));
+    let names: std::collections::BTreeSet<_> = all.into_iter().map(|one| one.series.name).collect();
+    assert_eq!(names, ["a".to_owned(), "b".to_owned()].into());
+    assert!(world.shard.dynamic("other").is_empty());
+    let id = TimerId::dynamic("uid", "a", 1);
+    assert_eq!(world.shard.look_dynamic("other", id), None);
+    assert_eq!(world.shard.look_dynamic("uid", id).unwrap().series.name, "a");
+}
+
+#[test]
+fn a_producer_has_as_many_as_it_may() {
+    let mut world = World::new();
+    let asleep = Rule { suspended: true, ..rule() };
+    for n in 0..MOST_DYNAMIC {
+        assert_eq!(world.ask(put(&n.to_string(), asleep.clone(), (1, 1)), 1), Answer::Scheduled(NEVER));
+    }
+    assert_eq!(world.ask(put("more", asleep.clone(), (1, 1)), 1), Answer::TooMany);
+    world.taken_over(1);
+    assert_eq!(world.ask(put("more", asleep.clone(), (1, 1)), 1), Answer::TooMany);
+    assert_eq!(world.ask(put("7", rule(), (1, 1)), 1), Answer::Scheduled(MINUTE), "what is there is there");
+    world.ask(delete("7"), 1);
+    assert_eq!(world.ask(put("more", asleep, (1, 1)), 1), Answer::Scheduled(NEVER));
 }
