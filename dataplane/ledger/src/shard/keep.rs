@@ -15,7 +15,7 @@ impl Shard {
     pub fn series(&self) -> Vec<Kept> {
         let kept = |(id, pending): (&TimerId, &Pending)| {
             let producer = self.destinations[pending.destination as usize].producer.to_string();
-            Some(Kept { id: *id, producer, due: pending.slot.0, progress: pending.series? })
+            Some(Kept { id: *id, producer, due: pending.slot.0, progress: *pending.series.as_deref()? })
         };
         self.timers.iter().filter_map(kept).collect()
     }
