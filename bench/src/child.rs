@@ -1,9 +1,9 @@
 //! Processes that are measured: ours in another role, the hub, a peer. Starts processes.
 
 use std::{
-    env, fs,
+    env,
     io::{BufRead as _, BufReader, Read as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, Command, Stdio},
 };
 
@@ -57,11 +57,7 @@ impl Child {
 
     /// KiB of memory that it holds: `VmRSS`, `VmHWM`.
     pub fn memory(&self, field: &str) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.0.id());
-        let text = fs::read_to_string(Path::new(&path)).with_context(|| format!("read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        kib.with_context(|| format!("find {field} in {path}"))
+        machine::memory(self.0.id(), field)
     }
 
     /// The one line that it says when it is ready.

@@ -55,6 +55,15 @@ pub fn used(pid: u32) -> Result<f64> {
     Ok(ticks as f64 * TICK)
 }
 
+/// KiB of memory that a process holds: `VmRSS`, `VmHWM`.
+pub fn memory(pid: u32, field: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(Path::new(&path)).with_context(|| format!("read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.with_context(|| format!("find {field} in {path}"))
+}
+
 /// The fields of a process's state from the third on; the second, a name, may hold anything.
 fn stat(path: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;

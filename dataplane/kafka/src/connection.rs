@@ -129,7 +129,9 @@ impl Connection {
             // A transaction whose owner is gone hides what comes after it for so long, so this is short; what is under way
             // ends before.
             .set("transaction.timeout.ms", "10000")
-            .set("message.timeout.ms", "8000");
+            .set("message.timeout.ms", "8000")
+            // A transaction is sent whole, each partition's part by itself: they need not wait for each other.
+            .set("max.in.flight.requests.per.connection", "5");
         self.set_up(config)
     }
 

@@ -36,11 +36,13 @@ pub struct Producer {
 struct Reports {
     trouble: context::Context,
     ended: Mutex<Ended>,
-    one_more: Condvar,
+    all_ended: Condvar,
 }
 
 #[derive(Default)]
 struct Ended {
+    /// How many are to end: whoever waits is woken by the last one.
+    all: usize,
     count: usize,
     places: Vec<(usize, Position)>,
     failed: Option<WriteError>,
@@ -125,7 +127,7 @@ struct Work {
 
 impl Work {
     fn run(self) -> Result<Vec<Position>, TransactError> {
-        *lock(&self.client.context().ended) = Ended::default();
+        *lock(&self.client.context().ended) = Ended { all: self.placed.len(), ..Ended::default() };
         self.client.begin_transaction().map_err(|problem| self.undecided(&problem))?;
         let written = self.send().and_then(|()| self.send_offsets());
         if let Err(error) = written {
@@ -186,7 +188,7 @@ impl Work {
                 let what = "its records were not acknowledged in time".to_owned();
                 return Err(TransactError::Rejected(Refusal::Unavailable(what)));
             }
-            ended = reports.one_more.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0;
+            ended = reports.all_ended.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         match &ended.failed {
             None => Ok(()),
@@ -245,11 +247,14 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         let mut ended = lock(&self.ended);
         ended.count += 1;
+        let last = ended.count >= ended.all;
         match ending(result) {
             Ok(place) => ended.places.push((index, place)),
             Err(error) => drop(ended.failed.get_or_insert(error)),
         }
         drop(ended);
-        self.one_more.notify_all();
+        if last {
+            self.all_ended.notify_all();
+        }
     }
 }

@@ -15,6 +15,7 @@
 //! tells how it ended.
 
 mod planted;
+mod queued;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -25,6 +26,7 @@ use evhub_event::Record;
 use evhub_journal::{Place, Position, Stored};
 
 pub use self::planted::{Deviation, Planted};
+use self::queued::Queued;
 use crate::{
     Answer, Command, Listed, TimerId,
     quarantine::Quarantine,
@@ -71,6 +73,8 @@ pub enum Event {
     Commands(Vec<Stored>),
     /// Events that were read back; `None` is one that cannot be.
     Fetched(Vec<(TimerId, Option<Timer>)>),
+    /// Events that were read back before they are due, with their places; maybe not all.
+    Came(Vec<(u64, Timer)>),
     /// The transaction is committed; its records lie here.
     Committed(Vec<Position>),
     /// A step failed, or ended nobody knows how.
@@ -103,6 +107,8 @@ pub enum Step {
     Follow(u64),
     /// Read these events back.
     Fetch(Vec<(TimerId, u64)>),
+    /// Read these back beside everything else: nothing waits for them.
+    Ahead(Vec<(TimerId, u64)>),
     /// Commit these as one transaction.
     Commit(Vec<(String, Spot, Record)>),
     /// Say this to whoever appended the command at this offset.
@@ -152,20 +158,16 @@ enum Phase {
 
 #[derive(Debug)]
 struct Flight {
-    draft: Draft,
     progress: Progress,
     topics: Vec<Arc<str>>,
+    /// Which of its records, by their places among all of them, are of timers and half messages that are pending.
+    pending: Vec<(usize, TimerId)>,
+    answers: Vec<(u64, Answer)>,
+    tally: Tally,
+    /// All of it, for a planted mistake that writes it again.
+    again: Option<Draft>,
     /// The rest of a transaction that a planted mistake has torn.
     rest: Vec<(String, Spot, Record)>,
-}
-
-/// A command that was read and not applied yet.
-#[derive(Debug)]
-struct Queued {
-    offset: u64,
-    taken: i64,
-    command: Result<Command, String>,
-    bytes: usize,
 }
 
 /// Whoever leads one shard, or is about to.
@@ -187,6 +189,8 @@ pub struct Leader {
     trimmed: (u64, i64),
     /// Timers whose events were not found where they should lie; seen once, that may be because it is not the leader.
     missed: BTreeSet<TimerId>,
+    /// Whether events are read back before they are due.
+    reading: bool,
     /// The ends that were asked for before their time, where that mistake is planted.
     early: Option<(u64, u64)>,
     total: Tally,
@@ -208,6 +212,7 @@ impl Leader {
             beat: 0,
             trimmed: (0, i64::MIN),
             missed: BTreeSet::new(),
+            reading: false,
             early: None,
             total: Tally::default(),
         }
@@ -215,7 +220,7 @@ impl Leader {
 
     /// The first step.
     pub fn begin(&mut self) -> Vec<Step> {
-        self.leads = false;
+        (self.leads, self.reading) = (false, false);
         self.queue.clear();
         self.progress = Progress::default();
         self.shard = Shard::new(self.rules.cache, self.rules.planted);
@@ -238,11 +243,16 @@ impl Leader {
             Event::Read(records, next) => self.read(records, next, now, &mut steps),
             Event::Commands(records) => self.queue.extend(records.into_iter().map(Queued::read)),
             Event::Fetched(events) => self.fetched(events, now, &mut steps),
+            Event::Came(events) => {
+                self.reading = false;
+                self.shard.came(events);
+            }
             Event::Committed(positions) => self.committed(&positions, now, &mut steps),
             Event::Failed(cause) => self.failed(cause, now, &mut steps),
             Event::Woken => {}
         }
         self.go_on(now, others, &mut steps);
+        self.read_ahead(&mut steps);
         steps
     }
 
@@ -425,6 +435,19 @@ impl Leader {
         self.commit(draft, progress, steps);
     }
 
+    /// Has events read back before they are due, where there is room for them.
+    fn read_ahead(&mut self, steps: &mut Vec<Step>) {
+        if !self.leads || self.reading {
+            return;
+        }
+        let places = self.shard.ahead();
+        if !places.is_empty() {
+            self.reading = true;
+            // Before a transaction, that it need not wait for it.
+            steps.insert(0, Step::Ahead(places));
+        }
+    }
+
     /// Applies what waits, as far as one transaction takes it. Returns the first command that is not applied then.
     fn apply(&mut self, others: impl Fn(&str) -> u64, draft: &mut Draft, steps: &mut Vec<Step>) -> u64 {
         let (mut applied, mut bytes) = (self.progress.applied, 0);
@@ -464,11 +487,16 @@ impl Leader {
         let mut topics: Vec<Arc<str>> = draft.fires.iter().map(|(topic, _)| Arc::clone(topic)).collect();
         topics.sort_unstable();
         topics.dedup();
-        let fires =
-            draft.fires.iter().map(|(topic, record)| (topic.to_string(), Spot::ByKey, record.clone()));
-        let puts = draft.puts.values().cloned().map(|entry| self.mine(entry));
-        let last = self.mine(Entry::Progress(progress.clone()));
         let planted = self.rules.planted;
+        let again = planted.is(Deviation::SameAfterDoubt).then(|| draft.clone());
+        let Draft { fires, puts, answers, tally, .. } = draft;
+        let pending = (fires.len()..).zip(&puts).filter_map(|(at, (id, entry))| {
+            matches!(entry, Entry::Pending(_) | Entry::Half(_)).then_some((at, *id))
+        });
+        let pending = pending.collect();
+        let fires = fires.into_iter().map(|(topic, record)| (topic.to_string(), Spot::ByKey, record));
+        let puts = puts.into_values().map(|entry| self.mine(entry));
+        let last = self.mine(Entry::Progress(progress.clone()));
         let (records, rest): (Vec<_>, Vec<_>) = if planted.is(Deviation::StateBeforeFires) {
             (puts.chain([last]).collect(), fires.collect())
         } else if planted.is(Deviation::ProgressApart) {
@@ -477,7 +505,8 @@ impl Leader {
             (fires.chain(puts).chain([last]).collect(), Vec::new())
         };
         steps.push(Step::Commit(records));
-        self.phase = Phase::Committing(Box::new(Flight { draft, progress, topics, rest }));
+        let flight = Flight { progress, topics, pending, answers, tally, again, rest };
+        self.phase = Phase::Committing(Box::new(flight));
     }
 
     /// A record of the state.
@@ -498,19 +527,18 @@ impl Leader {
             self.phase = Phase::Committing(flight);
             return;
         }
-        let Flight { draft, progress, topics, .. } = *flight;
-        let puts = draft.puts.iter().zip(positions.iter().skip(draft.fires.len()));
-        for ((id, entry), position) in puts {
-            if let Entry::Pending(_) | Entry::Half(_) = entry {
-                self.shard.settled(*id, position.offset);
+        let Flight { progress, topics, pending, answers, tally, .. } = *flight;
+        for (at, id) in pending {
+            if let Some(position) = positions.get(at) {
+                self.shard.settled(id, position.offset);
             }
         }
         self.quarantine.committed(&topics);
         self.progress = progress;
         self.beat = now;
-        self.total.add(draft.tally);
+        self.total.add(tally);
         self.trim(self.progress.applied, now, steps);
-        steps.extend(draft.answers.into_iter().map(|(offset, answer)| Step::Answer(offset, answer)));
+        steps.extend(answers.into_iter().map(|(offset, answer)| Step::Answer(offset, answer)));
     }
 
     /// Whether all of the state was read: its end was where this leader's first record lies.
@@ -544,23 +572,14 @@ impl Leader {
         {
             self.quarantine.refused(&flight.topics, now);
         }
-        if let (Phase::Committing(flight), true) = (phase, self.rules.planted.is(Deviation::SameAfterDoubt)) {
+        if let Phase::Committing(flight) = phase
+            && let Flight { again: Some(draft), progress, .. } = *flight
+        {
             // The producer goes on as if nothing had been written.
-            let Flight { draft, progress, .. } = *flight;
             self.commit(draft, progress, steps);
             return;
         }
         steps.extend(self.begin());
-    }
-}
-
-// === impl Queued ===
-
-impl Queued {
-    fn read(Stored { offset, timestamp, record }: Stored) -> Self {
-        let bytes = record.size();
-        let command = Command::decode(&record).map_err(|why| why.to_string());
-        Self { offset, taken: timestamp, command, bytes }
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`state`]: what is durable, record by record
 //! - `timetable`: what is due next, in order and fairly
 //! - [`shard`]: the reducer, pure; [`leader`]: the order of steps that keeps it safe, pure as well
+//! - `slabs`: where pending timers are in memory
 //! - `quarantine`: destinations that fail, and do not stop the others
 //! - [`clock`]: what the time is
 //! - [`rim`]: leads what this process is assigned; [`ledger`]: asks whoever leads, [`question`]: in these words
@@ -31,6 +32,7 @@ pub mod question;
 pub mod rim;
 pub mod series;
 pub mod shard;
+mod slabs;
 pub mod state;
 pub mod timer;
 mod timetable;

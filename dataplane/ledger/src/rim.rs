@@ -1,8 +1,9 @@
 //! Leads what this process is assigned: a member of the ledger's group, and a task for each shard of it. I/O.
 //!
 //! - `member`: which shards are this process's
-//! - `lead`: one shard, step by step
+//! - `lead`: one shard, step by step; `fetch`: how it reads events back
 
+mod fetch;
 mod lead;
 mod member;
 
@@ -21,6 +22,7 @@ use crate::{
     Ledger, Question, Reply,
     half::{Doubtful, Wanted},
     ledger::Leaders,
+    timer::Timer,
 };
 
 /// How long to wait before the group is joined again.
@@ -35,6 +37,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 pub(crate) enum Message {
     /// Commands that were read, under the number of this reading.
     Commands(u64, Vec<Stored>),
+    /// Events that were read back before they are due, with their places.
+    Came(Vec<(u64, Timer)>),
     /// Somebody wants to know something.
     Question(Question, oneshot::Sender<Reply>),
     /// Somebody is about to ask publishers.

@@ -3,9 +3,10 @@
 //! A change is made here at once and noted in a [`Draft`]. If the draft's transaction does not commit for certain, the state
 //! is thrown away and read anew: it is a cache of what is durable, and nobody is answered before.
 //!
-//! - `fire`: what comes due; `load`: what is read back; `keep`: schedules; `transaction`: half messages;
+//! - `fire`: what comes due; `ahead`: what of it is in memory; `load`: what is read back; `keep`: schedules; `transaction`: half messages;
 //!   `claim`: publishes that are safe to repeat; `chain`: events that are repeated
 
+mod ahead;
 mod chain;
 mod claim;
 mod fire;
@@ -14,7 +15,7 @@ mod load;
 mod transaction;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -26,6 +27,7 @@ use crate::{
     chain::Chain,
     command::Verb,
     leader::{Deviation, Planted},
+    slabs::Slabs,
     state::Entry,
     timer::{End, Ended, Timer},
     timetable::{Slot, Timetable},
@@ -36,13 +38,20 @@ pub const REMEMBER: i64 = 24 * 3_600_000;
 /// How many that ended a shard remembers at the most; the first ones are forgotten earlier. About 10 MB.
 pub const MOST_REMEMBERED: usize = 100_000;
 
+/// The place of a record of which it is not known yet.
+const NOWHERE: u64 = u64::MAX;
+/// A timer of more bytes than this counts as so many.
+const LARGEST: usize = 0xff_ffff;
+
 /// What a shard knows.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    timers: HashMap<TimerId, Pending>,
+    timers: Slabs<Pending>,
     table: Timetable,
     /// Where timers fire into, by number.
     destinations: Vec<Destination>,
+    /// Their numbers by topic, which is one Producer's but on a bad day.
+    numbers: HashMap<Arc<str>, Vec<u32>>,
     ended: HashMap<TimerId, Ended>,
     /// Those that ended, in their order.
     order: VecDeque<(i64, TimerId)>,
@@ -52,6 +61,10 @@ pub struct Shard {
     claims: claim::Claims,
     /// How many bytes of events are in memory, and how many may be.
     cached: (usize, usize),
+    /// Timers whose events are in memory and could be read back: what fires last leaves first.
+    held: BTreeSet<(Slot, TimerId)>,
+    /// From where on there may be timers whose events are to be read back, and are not being so.
+    absent: Slot,
     halves: Halves,
     dynamics: Dynamics,
     planted: Planted,
@@ -85,20 +98,20 @@ struct Destination {
     stuck: u64,
 }
 
-/// A pending timer.
+/// A pending timer, in as few bytes as it can be: there are many.
 #[derive(Clone, Debug)]
 struct Pending {
     slot: Slot,
     destination: u32,
     digest: u64,
-    /// Where its record lies, once that is known.
-    at: Option<u64>,
-    /// The size of its event.
-    bytes: u32,
-    /// Of a schedule, how far it has come.
-    series: Option<Progress>,
-    /// It is the event of a claim.
+    /// Where its record lies, or [`NOWHERE`]; see [`at`](Self::at).
+    place: u64,
+    /// What all of it takes in memory; see [`size`](Self::size).
+    bytes: [u8; 3],
+    /// Whether it is the event of a claim.
     claimed: bool,
+    /// Of a schedule, how far it has come.
+    series: Option<Box<Progress>>,
     /// All of it, where that is in memory.
     whole: Option<Box<Timer>>,
 }
@@ -151,14 +164,17 @@ impl Shard {
     /// A shard of which nothing is known yet, that keeps so many bytes of events in memory.
     pub fn new(cache: usize, planted: Planted) -> Self {
         Self {
-            timers: HashMap::new(),
+            timers: Slabs::default(),
             table: Timetable::default(),
             destinations: Vec::new(),
+            numbers: HashMap::new(),
             ended: HashMap::new(),
             order: VecDeque::new(),
             turn: 0,
             claims: claim::Claims::default(),
             cached: (0, cache),
+            held: BTreeSet::new(),
+            absent: ahead::NONE,
             halves: Halves::default(),
             dynamics: Dynamics::default(),
             planted,
@@ -196,13 +212,13 @@ impl Shard {
             Verb::Decide(_) | Verb::Checked(_) => return self.half_place(command.id),
             Verb::Reschedule(_) | Verb::Keep(_) | Verb::Drop(_) | Verb::Mute(_) | Verb::Fire => {}
         }
-        self.absent(command.id)
+        self.absent_of(command.id)
     }
 
     /// Where a timer's record lies that is not in memory.
-    pub fn absent(&self, id: TimerId) -> Option<(TimerId, u64)> {
+    pub fn absent_of(&self, id: TimerId) -> Option<(TimerId, u64)> {
         let pending = self.timers.get(&id).filter(|pending| pending.whole.is_none())?;
-        pending.at.map(|at| (id, at))
+        pending.at().map(|at| (id, at))
     }
 
     /// What is to be said now to whoever asked for this and heard nothing, if it was applied.
@@ -256,8 +272,8 @@ impl Shard {
         let mut found: Vec<(Slot, Listed)> = Vec::new();
         for (line, _) in lines {
             let timers = self.table.behind(line, after);
-            let plain = timers.filter_map(|(slot, id)| {
-                let pending = self.timers.get(&id).filter(|pending| pending.is_plain())?;
+            let plain = timers.filter_map(|(slot, timer)| {
+                let (id, pending) = self.timers.at(timer).filter(|(_, pending)| pending.is_plain())?;
                 Some((slot, self.listed(id, pending)))
             });
             found.extend(plain.take(most));
@@ -267,14 +283,15 @@ impl Shard {
         found
     }
 
-    /// Where the records of what a draft put lie: the transaction is committed. What is not needed soon leaves memory where
-    /// there is no room for it.
+    /// Where the records of what a draft put lie: the transaction is committed. What fires last leaves memory where there is
+    /// no room for it.
     pub fn settled(&mut self, id: TimerId, at: u64) {
         let Some(pending) = self.timers.get_mut(&id) else { return self.half_settled(id, at) };
-        pending.at = Some(at);
-        if self.cached.0 > self.cached.1 && pending.whole.take().is_some() {
-            self.cached.0 -= pending.bytes as usize;
+        pending.place = at;
+        if pending.whole.is_some() {
+            self.held.insert((pending.slot, id));
         }
+        self.make_room();
     }
 
     fn listed(&self, id: TimerId, pending: &Pending) -> Listed {
@@ -290,7 +307,7 @@ impl Shard {
 
     /// The records of listed timers that are not in memory.
     pub fn places(&self, listed: &[Listed]) -> Vec<(TimerId, u64)> {
-        listed.iter().filter_map(|one| self.absent(one.id)).collect()
+        listed.iter().filter_map(|one| self.absent_of(one.id)).collect()
     }
 
     // === commands ===
@@ -375,25 +392,38 @@ impl Shard {
         self.insert(timer, None);
     }
 
-    fn insert(&mut self, timer: Timer, at: Option<u64>) {
+    fn insert(&mut self, mut timer: Timer, at: Option<u64>) {
         self.take(timer.id);
         let line = self.destination(&timer.producer, &timer.topic);
-        let (id, slot, bytes) = (timer.id, (timer.due, timer.seq), timer.record.size());
-        self.table.insert(line, slot, id);
+        // One name for all of them.
+        let known = &self.destinations[line as usize];
+        (timer.producer, timer.topic) = (Arc::clone(&known.producer), Arc::clone(&known.topic));
+        let (id, slot, bytes) = (timer.id, (timer.due, timer.seq), timer.footprint().min(LARGEST));
         // A schedule has a bound of its own.
         *self.destinations[line as usize].count(timer.claimed) += u64::from(timer.series.is_none());
         let (digest, claimed) = (timer.digest, timer.claimed);
-        let series = timer.series.as_ref().map(|series| series.progress);
         if let Some(put) = timer.series.as_deref().filter(|series| series.dynamic) {
             self.dynamics.entry(Arc::clone(&timer.producer)).or_default().insert(id, put.clone());
         }
+        let series = timer.series.as_ref().map(|series| Box::new(series.progress));
         // What is not durable yet has to be in memory; see `settled`.
-        let keep = at.is_none() || self.cached.0 + bytes <= self.cached.1;
+        let fits = self.cached.0 + bytes <= self.cached.1;
+        let sooner = || self.held.last().is_some_and(|(last, _)| slot < *last);
+        let keep = at.is_none() || fits || sooner();
         let whole = keep.then(|| Box::new(timer));
         self.cached.0 += if keep { bytes } else { 0 };
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let pending = Pending { slot, destination: line, digest, at, bytes, series, claimed, whole };
-        self.timers.insert(id, pending);
+        match (keep, at) {
+            (true, Some(_)) => drop(self.held.insert((slot, id))),
+            (false, _) => self.absent = self.absent.min(slot),
+            (true, None) => {}
+        }
+        let (place, bytes) = (at.unwrap_or(NOWHERE), Pending::bytes_of(bytes));
+        let pending = Pending { slot, destination: line, digest, place, bytes, claimed, series, whole };
+        let (number, _) = self.timers.insert(id, pending);
+        self.table.insert(line, slot, number);
+        if keep && !fits && at.is_some() {
+            self.make_room();
+        }
     }
 
     fn take(&mut self, id: TimerId) -> Option<Pending> {
@@ -402,7 +432,8 @@ impl Shard {
         *self.destinations[pending.destination as usize].count(pending.claimed) -=
             u64::from(pending.series.is_none());
         if pending.whole.is_some() {
-            self.cached.0 -= pending.bytes as usize;
+            self.cached.0 -= pending.size();
+            self.held.remove(&(pending.slot, id));
         }
         let producer = &self.destinations[pending.destination as usize].producer;
         if let Some(all) = self.dynamics.get_mut(producer).filter(|_| pending.series.is_some())
@@ -427,13 +458,15 @@ impl Shard {
     }
 
     fn destination(&mut self, producer: &str, topic: &str) -> u32 {
-        let known = |one: &Destination| *one.producer == *producer && *one.topic == *topic;
-        let number = self.destinations.iter().position(known).unwrap_or_else(|| {
-            let (producer, topic) = (producer.into(), topic.into());
-            self.destinations.push(Destination { producer, topic, pending: 0, stuck: 0 });
-            self.destinations.len() - 1
-        });
-        number as u32
+        let known = |number: &&u32| *self.destinations[**number as usize].producer == *producer;
+        if let Some(number) = self.numbers.get(topic).and_then(|numbers| numbers.iter().find(known)) {
+            return *number;
+        }
+        let (producer, topic): (Arc<str>, Arc<str>) = (producer.into(), topic.into());
+        let number = self.destinations.len() as u32;
+        self.numbers.entry(Arc::clone(&topic)).or_default().push(number);
+        self.destinations.push(Destination { producer, topic, pending: 0, stuck: 0 });
+        number
     }
 
     fn is(&self, deviation: Deviation) -> bool {
@@ -442,6 +475,22 @@ impl Shard {
 }
 
 impl Pending {
+    /// Where its record lies, once that is known.
+    fn at(&self) -> Option<u64> {
+        (self.place != NOWHERE).then_some(self.place)
+    }
+
+    /// How many bytes all of it takes in memory.
+    fn size(&self) -> usize {
+        let [a, b, c] = self.bytes;
+        u32::from_le_bytes([a, b, c, 0]) as usize
+    }
+
+    fn bytes_of(size: usize) -> [u8; 3] {
+        let [a, b, c, ..] = size.min(LARGEST).to_le_bytes();
+        [a, b, c]
+    }
+
     /// Whether it is a timer that somebody may look at, cancel and reschedule.
     fn is_plain(&self) -> bool {
         self.series.is_none() && !self.claimed

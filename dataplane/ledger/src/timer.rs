@@ -16,6 +16,9 @@ pub struct TimerId([u8; 16]);
 /// The most shards that an id can name.
 pub const MAX_SHARDS: u32 = 256;
 
+/// About what allocations take beside what they hold, of a timer and of each header.
+const OVERHEAD: (usize, usize) = (128, 96);
+
 /// A pending timer, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timer {
@@ -67,6 +70,19 @@ pub struct Ended {
     pub at: i64,
     /// As [`Timer::digest`].
     pub digest: u64,
+}
+
+// === impl Timer ===
+
+impl Timer {
+    /// About how many bytes of memory it takes: far more than its event has in the log.
+    pub fn footprint(&self) -> usize {
+        size_of::<Self>()
+            + OVERHEAD.0
+            + self.event_id.len()
+            + self.record.size()
+            + OVERHEAD.1 * self.record.headers.len()
+    }
 }
 
 // === impl TimerId ===

@@ -15,7 +15,7 @@ use evhub_event::{
     record::{DUE, TIMER},
 };
 use evhub_journal::{
-    ClusterSettings, Embedded, Journal, TopicPartition, TopicSettings,
+    ClusterSettings, Embedded, Journal, Place, TopicPartition, TopicSettings,
     embedded::Options,
     unpleasant::{Faults, Unpleasant},
 };
@@ -25,7 +25,10 @@ use evhub_ledger::{
     ledger::Reach,
     rim,
     series::{self, Pace, Rule},
+    state::Entry,
+    timer::Timer,
 };
+use futures_util::future::join_all;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 type Log = Unpleasant<Embedded>;
@@ -253,4 +256,57 @@ async fn a_schedule_that_is_put_is_told_whole_by_whoever_is_asked() {
     assert_eq!(site.ask(1, &command("a", Verb::Drop(series::ANY))).await, Answer::Cancelled);
     assert_eq!(site.ledgers[0].end_dynamic(producer, "c").await, Ok(Answer::Unknown));
     assert_eq!(site.ledgers[0].dynamic(producer).await.unwrap().len(), 1);
+}
+
+/// So many that most transactions are still to come when the first ones are over.
+const OVERDUE: u64 = 200_000;
+
+/// A timer that was due long ago.
+fn overdue(n: u64) -> Entry {
+    Entry::Pending(Box::new(Timer {
+        id: TimerId::of(TOPICS[0], None, "/s", &n.to_string(), 1),
+        producer: Arc::from(TOPICS[0]),
+        topic: Arc::from(TOPICS[0]),
+        due: 1,
+        seq: n,
+        generation: 0,
+        digest: 0,
+        max_delay: 0,
+        event_id: n.to_string(),
+        record: Record { value: Some("x".into()), ..Record::default() },
+        series: None,
+        claimed: false,
+        chain: None,
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fires_without_a_pause_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Embedded::open(Options::new(folder.path())).unwrap();
+    let settings = TopicSettings { partitions: 2, max_record_bytes: 1 << 20, ..TopicSettings::default() };
+    for topic in TOPICS {
+        log.ensure(topic, settings).await.unwrap();
+    }
+    let ledger = Ledger::new(log.clone(), Settings { shards: 1, ..Settings::default() });
+    ledger.make(1 << 10, ClusterSettings::default()).await.unwrap();
+    for some in (0..OVERDUE).collect::<Vec<_>>().chunks(1_000) {
+        let written =
+            some.iter().map(|n| log.append("evhub._ledger.state", Place::Partition(0), overdue(*n).encode()));
+        assert!(join_all(written).await.iter().all(Result::is_ok));
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(rim::run(ledger.clone(), async {
+        let _ = stopped.await;
+    }));
+    let command = Command { id: TimerId::of(TOPICS[1], None, "/s", "1", 1), ..submit(1) };
+    let asked = ledger.ask(command, 1 << 10, ClusterSettings::default());
+    let answer = timeout(PATIENCE, asked).await.expect("it is answered");
+    let fired = ledger.board().figures().tally.fired;
+    assert!(matches!(answer, Ok(Answer::Scheduled(_))), "{answer:?}");
+    assert!(fired < OVERDUE, "it was answered when all had fired");
+    stop.send(()).unwrap();
+    timeout(PATIENCE, running).await.expect("it stops").unwrap();
+    let fired = ledger.board().figures().tally.fired;
+    assert!(fired < OVERDUE, "it stopped when all had fired");
 }

@@ -1,10 +1,11 @@
 //! `bench NAME [--rounds N] [--seconds S] [--disk DIR] [--foreign PERCENT]`: measures, and writes a table for
-//! `docs/performance.md`. `bench all` measures everything, one after the other.
+//! `docs/performance.md`. `bench ledger` takes `[--log kafka|embedded] [--pending N,N]` as well. `bench all` measures everything, one after the other.
 //!
 //! - [`ingest`]: publishing beside a server that does nothing
 //! - [`dispatch`]: delivering beside a client that does nothing else
 //! - [`keys`]: how concurrency grows with the number of keys
 //! - [`durable`]: durable publishing beside NATS `JetStream`
+//! - [`ledger`]: timers and keys, beside transactions and nothing else, on a Kafka broker or on the embedded log
 //! - [`log`]: durable appends without anything around them
 //! - [`start`]: what a hub needs before its first event, and while it idles
 //! - [`operator`]: the operator on a real API server; [`follower`] is a dataplane that only acknowledges
@@ -15,6 +16,7 @@ mod durable;
 mod follower;
 mod ingest;
 mod keys;
+mod ledger;
 mod log;
 mod operator;
 mod role;
@@ -37,7 +39,7 @@ struct Measurement {
 }
 
 /// All of them; on two cores that nobody else uses they take about ten minutes.
-const MEASUREMENTS: [Measurement; 8] = [
+const MEASUREMENTS: [Measurement; 9] = [
     Measurement {
         name: "start",
         usual: Usual { rounds: 9, seconds: 3 },
@@ -79,6 +81,12 @@ const MEASUREMENTS: [Measurement; 8] = [
         usual: Usual { rounds: 2, seconds: 3 },
         about: "delivering to a slow target, by the number of keys",
         run: keys::run,
+    },
+    Measurement {
+        name: "ledger",
+        usual: Usual { rounds: 3, seconds: 5 },
+        about: "timers: submitted, fired, pending, taken over; and keys; beside bare transactions, on a Kafka broker",
+        run: ledger::run,
     },
     Measurement {
         name: "operator",

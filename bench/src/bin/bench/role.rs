@@ -7,10 +7,14 @@
 //! - [`stream`]: publishers over gRPC
 //! - [`client`]: a client that does nothing else
 //! - [`nats`]: publishers to NATS `JetStream`
+//! - [`ledger`]: a process that leads a whole ledger
+//! - [`raw`]: transactions and nothing else
 
 pub(crate) mod client;
+pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod nats;
+pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod server;
 pub(crate) mod stream;
@@ -63,6 +67,8 @@ pub(crate) fn play(words: &[&str]) -> Result<()> {
         ["client", address, concurrency, count] => {
             many(client::run(address.parse()?, concurrency.parse()?, count.parse()?))
         }
+        ["ledger", on, place, prefix, ref words @ ..] => many(ledger::play(on, place, prefix, words)),
+        ["raw", on, place, prefix, ref words @ ..] => raw::play(on, place, prefix, words),
         _ => bail!("there is no such role: {words:?}"),
     }
 }

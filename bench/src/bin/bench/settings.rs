@@ -18,6 +18,10 @@ pub(crate) struct Settings {
     pub(crate) disk: PathBuf,
     /// A round during which others used more of the machine than this, in percent, is measured again.
     pub(crate) foreign: f64,
+    /// Whether what can be measured on brokers is measured on the embedded log.
+    pub(crate) embedded: bool,
+    /// How many timers are to be pending, one measurement each.
+    pub(crate) pending: Vec<u64>,
 }
 
 /// What a measurement takes where nothing else is said.
@@ -34,16 +38,23 @@ pub(crate) struct Usual {
 const PATIENCE: usize = 3;
 
 impl Settings {
-    /// Reads `--rounds`, `--seconds`, `--disk` and `--foreign`.
+    /// Reads `--rounds`, `--seconds`, `--disk`, `--foreign`, `--log` and `--pending`.
     pub(crate) fn read(name: &'static str, usual: Usual, words: &[&str]) -> Result<Self> {
         let Usual { rounds, seconds } = usual;
-        let mut settings = Self { name, rounds, seconds, disk: std::env::temp_dir(), foreign: 5.0 };
+        let (disk, pending) = (std::env::temp_dir(), vec![100_000, 1_000_000]);
+        let mut settings = Self { name, rounds, seconds, disk, foreign: 5.0, embedded: false, pending };
         for pair in words.chunks(2) {
             match *pair {
                 ["--rounds", value] => settings.rounds = value.parse().context("--rounds")?,
                 ["--seconds", value] => settings.seconds = value.parse().context("--seconds")?,
                 ["--disk", value] => settings.disk = value.into(),
                 ["--foreign", value] => settings.foreign = value.parse().context("--foreign")?,
+                ["--log", "kafka"] => settings.embedded = false,
+                ["--log", "embedded"] => settings.embedded = true,
+                ["--pending", value] => {
+                    let counts = value.split(',').filter(|count| !count.is_empty()).map(str::parse);
+                    settings.pending = counts.collect::<Result<_, _>>().context("--pending")?;
+                }
                 [other, ..] => bail!("there is no option {other} with a value"),
                 [] => {}
             }

@@ -11,7 +11,6 @@ use std::{
 
 use evhub_event::Record;
 use evhub_journal::{Journal, Position, Producer as _, TopicPartition, TransactError, Transaction};
-use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -19,7 +18,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Message, member::Wish, retry, told};
+use super::{Message, fetch::fetch, member::Wish, retry, told};
 use crate::{
     Answer, Command, Ledger, Listed, Question, Reply, TimerId,
     clock::{Clock, Mark},
@@ -27,7 +26,6 @@ use crate::{
     leader::{Cause, Event, Leader, Planted, Rules, Spot, Step},
     ledger::Slot,
     series::Dynamic,
-    state::Entry,
     timer::Timer,
 };
 
@@ -103,8 +101,16 @@ impl<J: Journal> Lead<J> {
         let mut steps = VecDeque::from(self.leader.begin());
         loop {
             while let Some(step) = steps.pop_front() {
+                // Where something is always due there would be no last transaction.
+                if matches!(step, Step::Commit(_)) && *stopped.borrow() {
+                    return;
+                }
                 if let Some(event) = self.take(step, &mut stopped).await {
-                    let first = matches!(event, Event::Committed(_)) && !self.leader.leads();
+                    let committed = matches!(event, Event::Committed(_));
+                    let first = committed && !self.leader.leads();
+                    if committed {
+                        steps.extend(self.meanwhile().await);
+                    }
                     steps.extend(self.on(event));
                     if first {
                         self.recall();
@@ -119,12 +125,12 @@ impl<J: Journal> Lead<J> {
                 return;
             }
             let rest = self.rest();
-            let event = tokio::select! {
+            let events = tokio::select! {
                 () = told(&mut stopped) => return,
                 Some(message) = self.inbox.1.recv() => self.heard(message).await,
-                () = sleep(rest) => Some(Event::Woken),
+                () = sleep(rest) => vec![Event::Woken],
             };
-            if let Some(event) = event {
+            for event in events {
                 steps.extend(self.on(event));
             }
         }
@@ -154,9 +160,17 @@ impl<J: Journal> Lead<J> {
 
     // === messages ===
 
+    /// Takes in what came during a transaction, for the next one: what fires without a pause would keep it waiting for ever.
+    async fn meanwhile(&mut self) -> Vec<Step> {
+        self.note();
+        let Ok(message) = self.inbox.1.try_recv() else { return Vec::new() };
+        let events = self.heard(message).await;
+        events.into_iter().flat_map(|event| self.on(event)).collect()
+    }
+
     /// Takes a message, and the commands that came right behind it: one transaction takes them all.
-    async fn heard(&mut self, message: Message) -> Option<Event> {
-        let mut commands = Vec::new();
+    async fn heard(&mut self, message: Message) -> Vec<Event> {
+        let (mut commands, mut events) = (Vec::new(), Vec::new());
         let mut next = Some(message);
         while let Some(message) = next {
             match message {
@@ -168,6 +182,7 @@ impl<J: Journal> Lead<J> {
                 }
                 // Read before the state was read anew.
                 Message::Commands(..) => {}
+                Message::Came(read) => events.push(Event::Came(read)),
                 Message::Question(Question::Ask(offset, command), reply) => {
                     self.asked(offset, *command, reply);
                 }
@@ -176,7 +191,10 @@ impl<J: Journal> Lead<J> {
             }
             next = self.inbox.1.try_recv().ok();
         }
-        (!commands.is_empty()).then_some(Event::Commands(commands))
+        if !commands.is_empty() {
+            events.push(Event::Commands(commands));
+        }
+        events
     }
 
     /// Answers from what is known, once it is known for sure that it leads: who was followed by another one knows the past.
@@ -270,7 +288,7 @@ impl<J: Journal> Lead<J> {
         let Some(id) = id else { return Some(self.leader.shard().dynamic(producer)) };
         let Some(mut found) = self.leader.shard().look_dynamic(producer, id) else { return Some(Vec::new()) };
         if found.record.is_none() {
-            let place = self.leader.shard().absent(id);
+            let place = self.leader.shard().absent_of(id);
             let (_, timer) = self.fetch(place.into_iter().collect()).await.ok()?.pop()?;
             found.record = Some(timer?.record);
         }
@@ -340,19 +358,10 @@ impl<J: Journal> Lead<J> {
     async fn take(&mut self, step: Step, stopped: &mut watch::Receiver<bool>) -> Option<Event> {
         match step {
             Step::Become => Some(self.become_producer(stopped).await),
-            Step::Ask => {
-                let at = self.state();
-                let ends = async {
-                    Ok::<_, evhub_journal::Error>((
-                        self.ledger.journal.start(&at).await?,
-                        self.ledger.journal.end(&at).await?,
-                    ))
-                };
-                Some(match ends.await {
-                    Ok((start, end)) => Event::Ends(start, end),
-                    Err(error) => self.failed(&error, stopped).await,
-                })
-            }
+            Step::Ask => Some(match self.ends().await {
+                Ok((start, end)) => Event::Ends(start, end),
+                Err(error) => self.failed(&error, stopped).await,
+            }),
             Step::Read(from) => {
                 let read = self.ledger.journal.read(&self.state(), from, READ.0, READ.1).await;
                 Some(match read {
@@ -368,6 +377,10 @@ impl<J: Journal> Lead<J> {
                 Ok(read) => Event::Fetched(read),
                 Err(error) => self.failed(&error, stopped).await,
             }),
+            Step::Ahead(places) => {
+                self.read_ahead(places);
+                None
+            }
             Step::Commit(records) => Some(self.commit(records, stopped).await),
             Step::Answer(offset, answer) => {
                 self.answer(offset, answer);
@@ -395,6 +408,11 @@ impl<J: Journal> Lead<J> {
                 None
             }
         }
+    }
+
+    async fn ends(&mut self) -> Result<(u64, u64), evhub_journal::Error> {
+        let at = self.state();
+        Ok((self.ledger.journal.start(&at).await?, self.ledger.journal.end(&at).await?))
     }
 
     async fn become_producer(&mut self, stopped: &mut watch::Receiver<bool>) -> Event {
@@ -508,6 +526,21 @@ impl<J: Journal> Lead<J> {
         fetch(&self.ledger.journal, &self.state(), places).await
     }
 
+    /// Reads events back beside everything else. What fails is read when it is due.
+    fn read_ahead(&self, places: Vec<(TimerId, u64)>) {
+        let (journal, at, inbox) = (self.ledger.journal.clone(), self.state(), self.inbox.0.clone());
+        tokio::spawn(async move {
+            let offsets: BTreeMap<TimerId, u64> = places.iter().copied().collect();
+            let read = fetch(&journal, &at, places).await.unwrap_or_else(|error| {
+                debug!(%at, %error, "events are not read back ahead of their time");
+                Vec::new()
+            });
+            let came = read.into_iter().filter_map(|(id, timer)| Some((*offsets.get(&id)?, timer?)));
+            // Whoever led may lead no more.
+            let _ = inbox.send(Message::Came(came.collect()));
+        });
+    }
+
     fn state(&self) -> TopicPartition {
         TopicPartition { topic: self.ledger.state(), partition: self.shard }
     }
@@ -528,27 +561,4 @@ impl<J: Journal> Lead<J> {
             () = sleep(retry().wait(self.failures, fastrand::u64(..))) => {}
         }
     }
-}
-
-/// Reads events back from where they lie in the state.
-async fn fetch<J: Journal>(
-    journal: &J,
-    at: &TopicPartition,
-    places: Vec<(TimerId, u64)>,
-) -> Result<Vec<(TimerId, Option<Timer>)>, evhub_journal::Error> {
-    let one = |(id, offset): (TimerId, u64)| {
-        let (journal, at) = (journal.clone(), at.clone());
-        async move {
-            let slice = journal.read(&at, offset, 1, 1).await?;
-            let stored = slice.records.into_iter().find(|stored| stored.offset == offset);
-            let entry = stored.and_then(|stored| Entry::decode(&stored.record).ok());
-            Ok(match entry {
-                Some(Entry::Pending(timer)) if timer.id == id => (id, Some(*timer)),
-                Some(Entry::Half(half)) if half.id == id => (id, Some(half.timer)),
-                _ => (id, None),
-            })
-        }
-    };
-    let read = join_all(places.into_iter().map(one)).await;
-    read.into_iter().collect()
 }

@@ -16,6 +16,7 @@ use crate::{
     Answer, Submit, TimerId,
     claim::{Claim, Claimed, Receipt},
     leader::Deviation,
+    slabs::Slabs,
     state::Entry,
     timer::Timer,
 };
@@ -30,7 +31,7 @@ const MOST_FORGOTTEN: usize = 8;
 /// The keys that are taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    known: HashMap<TimerId, Claimed>,
+    known: Slabs<Claimed>,
     /// Which is free first.
     ends: BTreeSet<(i64, TimerId)>,
     /// How many of each Producer.
@@ -132,10 +133,11 @@ impl Shard {
     /// Publishes what waits; nothing is left of it but its key.
     pub(super) fn fire_claimed(&mut self, id: TimerId, draft: &mut Draft) -> bool {
         let Some(pending) = self.take(id) else { return false };
+        let written = pending.at().is_some();
         let Some(timer) = pending.whole else { return false };
         draft.bytes += timer.record.size();
         draft.fires.push((timer.topic, timer.record));
-        if pending.at.is_some() {
+        if written {
             draft.puts.insert(id, Entry::Gone(id));
         } else {
             // It was never written down.

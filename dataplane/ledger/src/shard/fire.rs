@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use evhub_event::{
-    Header, Record,
+    Header,
     record::{DUE, TIMER},
 };
 
-use super::{Draft, MOST_REMEMBERED, REMEMBER, Shard};
+use super::{Draft, MOST_REMEMBERED, NOWHERE, REMEMBER, Shard};
 use crate::{
     TimerId,
     state::Entry,
@@ -39,14 +39,14 @@ impl Shard {
         }
     }
 
-    /// Events that are due by now, or soon, and have to be read back first.
+    /// Events that are due by now, or soon, and have to be read back first: of no more than one transaction fires.
     pub fn missing(&self, now: i64) -> Vec<(TimerId, u64)> {
         if self.timers.is_empty() || self.table.next(|_| false).is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let absent = self.table.due(now.saturating_add(AHEAD.1)).filter_map(|id| {
-            let pending = self.timers.get(&id).filter(|pending| pending.whole.is_none())?;
-            pending.at.map(|at| (id, at))
+        let absent = self.table.soon(now.saturating_add(AHEAD.1), MOST.0).filter_map(|timer| {
+            let (id, pending) = self.timers.at(timer).filter(|(_, pending)| pending.whole.is_none())?;
+            pending.at().map(|at| (id, at))
         });
         absent.take(AHEAD.0).collect()
     }
@@ -60,12 +60,13 @@ impl Shard {
         let Some(pending) = self.timers.get_mut(&id) else { return };
         match timer {
             Some(timer) if pending.whole.is_none() => {
-                self.cached.0 += pending.bytes as usize;
+                self.cached.0 += pending.size();
                 pending.whole = Some(Box::new(timer));
+                self.held.insert((pending.slot, id));
             }
             Some(_) => {}
             None => {
-                pending.at = None;
+                pending.place = NOWHERE;
                 self.table.remove(pending.destination, pending.slot);
             }
         }
@@ -113,37 +114,38 @@ impl Shard {
     /// Fires the first of a destination, if it is due. Returns whether there may be more.
     fn fire_one(&mut self, line: u32, now: i64, draft: &mut Draft) -> bool {
         let head = self.table.head(line).filter(|((due, _), _)| *due <= now);
-        let Some((_, id)) = head else { return false };
-        let Some(timer) = self.timers.get(&id).and_then(|pending| pending.whole.as_deref()) else {
-            return false;
-        };
+        let Some((id, pending)) = head.and_then(|(_, timer)| self.timers.at(timer)) else { return false };
+        let Some(timer) = pending.whole.as_deref() else { return false };
         if timer.series.is_some() {
             return self.fire_run(id, now, draft);
         }
         if timer.claimed {
             return self.fire_claimed(id, draft);
         }
-        let Timer { due, digest, .. } = *timer;
-        let fired = (Arc::clone(&timer.topic), fired(timer));
-        draft.bytes += fired.1.size();
-        draft.fires.push(fired);
+        let (due, digest) = (timer.due, timer.digest);
         draft.tally.fired += 1;
         draft.tally.late += now.saturating_sub(due).max(0) as u64;
-        let chain = self.timers.get(&id).and_then(|pending| pending.whole.clone());
-        match chain.filter(|timer| timer.chain.is_some()) {
-            Some(timer) => self.go_on(*timer, now, draft),
-            None => self.end(id, Ended { how: End::Fired, due, at: now, digest }, draft),
+        if timer.chain.is_some() {
+            let timer = timer.clone();
+            fired(timer.clone(), draft);
+            self.go_on(timer, now, draft);
+        } else {
+            let whole = self.take(id).and_then(|pending| pending.whole);
+            if let Some(timer) = whole {
+                fired(*timer, draft);
+            }
+            self.end(id, Ended { how: End::Fired, due, at: now, digest }, draft);
         }
         true
     }
 }
 
-/// The event as it appears, with what made it appear: the same whoever fires it.
-fn fired(timer: &Timer) -> Record {
-    let mut record = timer.record.clone();
+/// Lets the event appear, with what made it appear: the same whoever fires it.
+fn fired(Timer { id, topic, due, mut record, chain, .. }: Timer, draft: &mut Draft) {
     let header = |name: &str, value: String| Header { name: name.to_owned(), value: Bytes::from(value) };
-    record.headers.push(header(TIMER, timer.id.to_string()));
-    record.headers.push(header(DUE, timer.due.to_string()));
-    record.headers.extend(timer.chain.iter().flat_map(|chain| chain.headers()));
-    record
+    record.headers.push(header(TIMER, id.to_string()));
+    record.headers.push(header(DUE, due.to_string()));
+    record.headers.extend(chain.iter().flat_map(|chain| chain.headers()));
+    draft.bytes += record.size();
+    draft.fires.push((topic, record));
 }

@@ -21,8 +21,8 @@ impl Shard {
     /// All schedules.
     pub fn series(&self) -> Vec<Kept> {
         let kept = |(id, pending): (&TimerId, &Pending)| {
-            let (progress, producer) =
-                (pending.series?, &self.destinations[pending.destination as usize].producer);
+            let progress = *pending.series.as_deref()?;
+            let producer = &self.destinations[pending.destination as usize].producer;
             let put = self.dynamics.get(producer).and_then(|all| all.get(id));
             let (producer, dynamic) = (producer.to_string(), put.map(|series| series.name.clone()));
             Some(Kept { id: *id, producer, due: pending.slot.0, progress, dynamic })

@@ -60,6 +60,7 @@ pub(super) struct Seen {
     pub(super) behind: u64,
     pub(super) torn: u64,
     pub(super) fetched: u64,
+    pub(super) ahead: u64,
     pub(super) quarantined: u64,
     pub(super) claims: u64,
     pub(super) trimmed: u64,
@@ -105,6 +106,8 @@ struct Actor {
     epoch: u64,
     flight: Option<Flight>,
     follow: Option<u64>,
+    /// What is being read back before it is due.
+    ahead: Option<Vec<(TimerId, u64)>>,
 }
 
 /// A transaction that is being written.
@@ -347,7 +350,7 @@ impl World {
         let (state, address, applied) = (STATE.to_owned(), String::new(), 3);
         let mut leader = Leader::new(Rules { shard, state, address, cache, applied, planted });
         let steps = leader.begin().into();
-        let actor = Actor { leader, steps, epoch: 0, flight: None, follow: None };
+        let actor = Actor { leader, steps, epoch: 0, flight: None, follow: None, ahead: None };
         let process = &mut self.processes[process];
         process.leads.entry(shard).or_insert(actor);
     }
@@ -476,6 +479,9 @@ impl World {
     }
 
     fn news(&mut self, shard: u32, now: i64, actor: &mut Actor) -> Option<Event> {
+        if actor.ahead.is_some() && self.rng.bool() {
+            return actor.ahead.take().map(|places| self.come(shard, places));
+        }
         if let Some(from) = actor.follow {
             let (commands, next) = self.kafka.read(COMMANDS, shard, from, self.rng.usize(1..4));
             if next > from {
@@ -507,19 +513,13 @@ impl World {
             }
             Step::Fetch(places) => {
                 self.seen.fetched += 1;
-                let read = |(id, at): (TimerId, u64)| {
-                    let (records, _) = self.kafka.read(STATE, shard, at, 1);
-                    let entry = records
-                        .first()
-                        .filter(|stored| stored.offset == at)
-                        .and_then(|stored| Entry::decode(&stored.record).ok());
-                    match entry {
-                        Some(Entry::Pending(timer)) if timer.id == id => (id, Some(*timer)),
-                        Some(Entry::Half(half)) if half.id == id => (id, Some(half.timer)),
-                        _ => (id, None),
-                    }
-                };
-                Some(Event::Fetched(places.into_iter().map(read).collect()))
+                Some(Event::Fetched(
+                    places.into_iter().map(|place| (place.0, self.fetch(shard, place))).collect(),
+                ))
+            }
+            Step::Ahead(places) => {
+                actor.ahead = Some(places);
+                None
             }
             Step::Commit(records) => {
                 actor.flight = Some(Flight { records, positions: Vec::new() });
@@ -548,6 +548,29 @@ impl World {
     fn told_end(&mut self, shard: u32) -> u64 {
         let end = self.kafka.end_of(STATE, shard);
         if self.fails(8) { end.saturating_sub(self.rng.u64(1..12)) } else { end }
+    }
+
+    /// Reads an event back.
+    fn fetch(&self, shard: u32, (id, at): (TimerId, u64)) -> Option<Timer> {
+        let (records, _) = self.kafka.read(STATE, shard, at, 1);
+        let stored = records.first().filter(|stored| stored.offset == at)?;
+        match Entry::decode(&stored.record) {
+            Ok(Entry::Pending(timer)) if timer.id == id => Some(*timer),
+            Ok(Entry::Half(half)) if half.id == id => Some(half.timer),
+            _ => None,
+        }
+    }
+
+    /// Events come that were read ahead of their time; now and then not all.
+    fn come(&mut self, shard: u32, places: Vec<(TimerId, u64)>) -> Event {
+        let mut came = Vec::new();
+        for place in places {
+            came.extend(
+                self.fetch(shard, place).map(|timer| (place.1, timer)).filter(|_| self.rng.u32(0..8) > 0),
+            );
+        }
+        self.seen.ahead += came.len() as u64;
+        Event::Came(came)
     }
 
     /// One more record of a transaction, or its end.
@@ -621,6 +644,7 @@ impl Seen {
         self.behind += more.behind;
         self.torn += more.torn;
         self.fetched += more.fetched;
+        self.ahead += more.ahead;
         self.quarantined += more.quarantined;
         self.claims += more.claims;
         self.trimmed += more.trimmed;
