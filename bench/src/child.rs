@@ -32,9 +32,13 @@ pub fn folder() -> Result<PathBuf> {
 
 /// The hub's binary: the one that `EVHUB_BIN` names, or the one beside us.
 pub fn evhub() -> Result<PathBuf> {
-    let named = env::var_os("EVHUB_BIN").map(PathBuf::from);
-    let path = named.map_or_else(|| folder().map(|folder| folder.join("evhub")), Ok)?;
-    ensure!(path.is_file(), "{} is missing: cargo build --release --package evhub", path.display());
+    env::var_os("EVHUB_BIN").map(PathBuf::from).map_or_else(|| program("evhub"), Ok)
+}
+
+/// One of the project's binaries: the one beside us.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = folder()?.join(name);
+    ensure!(path.is_file(), "{} is missing: cargo build --release --workspace --bins", path.display());
     Ok(path)
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::{role::server::Seen, settings::Settings};
 
 /// How many attempts are under way at once.
-const CONCURRENCY: u32 = 64;
+pub(crate) const CONCURRENCY: u32 = 64;
 /// Longer than any backlog here takes.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -112,7 +112,7 @@ pub(crate) fn deliver(
 }
 
 /// Lets a Processor come to a hub that has so many events.
-fn deliver_from(hub: &Hub, count: u64, max_in_flight: u32, sink_micros: u64) -> Result<Delivered> {
+pub(crate) fn deliver_from(hub: &Hub, count: u64, max_in_flight: u32, sink_micros: u64) -> Result<Delivered> {
     deliver_by(("CloudEvents", "sink"), hub, count, max_in_flight, sink_micros)
 }
 

@@ -14,7 +14,7 @@ use evhub_bench::{
 use crate::{role::Load, settings::Settings};
 
 /// How many connections publish over HTTP.
-const CONNECTIONS: &str = "64";
+pub(crate) const CONNECTIONS: &str = "64";
 /// Streams of gRPC, and how many requests of each wait for their answers.
 const STREAMS: &str = "4";
 const WINDOW: &str = "128";
@@ -29,9 +29,9 @@ const NAMES: [&str; 4] = [
 
 /// What one contender came to in one round: events a second, and microseconds of processor time an event took of it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Figure {
-    rate: f64,
-    micros: f64,
+pub(crate) struct Figure {
+    pub(crate) rate: f64,
+    pub(crate) micros: f64,
 }
 
 /// Measures and shows the table.
@@ -77,17 +77,21 @@ fn contend(contender: usize, seconds: u32) -> Result<(Figure, f64)> {
         let address = server.line()?;
         return publish(&server, &["load", &address, CONNECTIONS, &seconds]);
     }
-    let hub = Hub::start(&producer(12), None)?;
+    publish_to(&Hub::start(&producer(12), None)?, contender, &seconds)
+}
+
+/// Publishes to a hub as the contender of this number in [`NAMES`] does.
+pub(crate) fn publish_to(hub: &Hub, contender: usize, seconds: &str) -> Result<(Figure, f64)> {
     let (http, grpc) = (hub.at.http.to_string(), hub.at.grpc.to_string());
     match contender {
-        1 => publish(&hub.child, &["load", &http, CONNECTIONS, &seconds]),
-        2 => publish(&hub.child, &["stream", &grpc, STREAMS, "1", WINDOW, &seconds]),
-        _ => publish(&hub.child, &["stream", &grpc, STREAMS, "100", "8", &seconds]),
+        1 => publish(&hub.child, &["load", &http, CONNECTIONS, seconds]),
+        2 => publish(&hub.child, &["stream", &grpc, STREAMS, "1", WINDOW, seconds]),
+        _ => publish(&hub.child, &["stream", &grpc, STREAMS, "100", "8", seconds]),
     }
 }
 
 /// Lets a publisher do its work.
-fn publish(server: &Child, words: &[&str]) -> Result<(Figure, f64)> {
+pub(crate) fn publish(server: &Child, words: &[&str]) -> Result<(Figure, f64)> {
     let (guard, before) = (Guard::start(), server.used()?);
     let load: Load = serde_json::from_str(&role(words)?.rest()?)?;
     let used = server.used()? - before;

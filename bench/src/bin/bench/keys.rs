@@ -35,6 +35,11 @@ struct Column {
 /// Measures and shows the table.
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     settings.head("Delivering by the number of keys");
+    table(settings, || Hub::start(&producer(1), Some(&settings.disk)))
+}
+
+/// The table of hubs that are made so, each with a Producer of one partition.
+pub(crate) fn table(settings: &Settings, hub: impl Fn() -> Result<Hub>) -> Result<()> {
     println!(
         "\n\n| keys | bare client, s | × ideal | CloudEvents, s | × ideal | its CPU, µs | Stream, s | × ideal | its CPU, µs |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|"
@@ -43,7 +48,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         let at_once = keys.min(CONCURRENCY.into());
         let measured = settings.measure(|_| {
             let floor = bare(EVENTS, at_once, LONGEST)?;
-            let [http, stream] = WAYS.map(|way| ours(way, keys, settings));
+            let [http, stream] = WAYS.map(|way| ours(way, keys, &hub()?));
             let (http, stream) = (http?, stream?);
             let foreign = floor.foreign.max(http.foreign).max(stream.foreign);
             Ok(([floor, http, stream], foreign))
@@ -61,10 +66,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
 }
 
 /// A backlog of so many keys, delivered in one of our ways.
-fn ours(way: (&str, &str), keys: u64, settings: &Settings) -> Result<Delivered> {
-    let hub = Hub::start(&producer(1), Some(&settings.disk))?;
+fn ours(way: (&str, &str), keys: u64, hub: &Hub) -> Result<Delivered> {
     role(&["fill", &hub.at.grpc.to_string(), &EVENTS.to_string(), &keys.to_string()])?.rest()?;
-    let delivered = deliver_by(way, &hub, EVENTS, CONCURRENCY, LONGEST)?;
+    let delivered = deliver_by(way, hub, EVENTS, CONCURRENCY, LONGEST)?;
     ensure!(delivered.seen.disordered == 0, "{} events came out of order", delivered.seen.disordered);
     Ok(delivered)
 }

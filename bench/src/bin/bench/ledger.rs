@@ -5,7 +5,7 @@
 //! - [`owners`]: who leads when a process ends
 
 mod owners;
-mod site;
+pub(crate) mod site;
 
 use anyhow::{Result, ensure};
 use evhub_bench::rounds::Rounds;

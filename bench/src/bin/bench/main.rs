@@ -9,12 +9,14 @@
 //! - [`log`]: durable appends without anything around them
 //! - [`start`]: what a hub needs before its first event, and while it idles
 //! - [`operator`]: the operator on a real API server; [`follower`] is a dataplane that only acknowledges
+//! - [`kafka`]: publishing and delivering on a real broker
 //! - [`role`]: what runs beside the hub, each in a process of its own
 
 mod dispatch;
 mod durable;
 mod follower;
 mod ingest;
+mod kafka;
 mod keys;
 mod ledger;
 mod log;
@@ -39,7 +41,7 @@ struct Measurement {
 }
 
 /// All of them; on two cores that nobody else uses they take about ten minutes.
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     Measurement {
         name: "start",
         usual: Usual { rounds: 9, seconds: 3 },
@@ -75,6 +77,12 @@ const MEASUREMENTS: [Measurement; 9] = [
         usual: Usual { rounds: 5, seconds: 2 },
         about: "delivering a backlog, beside a bare hyper client",
         run: dispatch::run,
+    },
+    Measurement {
+        name: "kafka",
+        usual: Usual { rounds: 3, seconds: 4 },
+        about: "publishing and delivering on one broker, beside librdkafka and bare HTTP",
+        run: kafka::run,
     },
     Measurement {
         name: "keys",

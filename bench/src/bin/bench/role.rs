@@ -9,11 +9,13 @@
 //! - [`nats`]: publishers to NATS `JetStream`
 //! - [`ledger`]: a process that leads a whole ledger
 //! - [`raw`]: transactions and nothing else
+//! - [`produce`]: a Kafka producer and nothing else
 
 pub(crate) mod client;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod nats;
+pub(crate) mod produce;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod server;
@@ -68,6 +70,7 @@ pub(crate) fn play(words: &[&str]) -> Result<()> {
             many(client::run(address.parse()?, concurrency.parse()?, count.parse()?))
         }
         ["ledger", on, place, prefix, ref words @ ..] => many(ledger::play(on, place, prefix, words)),
+        ["produce", bootstrap, topic, seconds] => produce::play(bootstrap, topic, seconds.parse()?),
         ["raw", on, place, prefix, ref words @ ..] => raw::play(on, place, prefix, words),
         _ => bail!("there is no such role: {words:?}"),
     }

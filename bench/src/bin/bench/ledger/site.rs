@@ -53,6 +53,14 @@ impl Site {
         Ok(Self { on, folder, count: Cell::new(0), begun: micros() / 1_000_000, used: Cell::new(0.0) })
     }
 
+    /// Where its brokers are; nowhere on the embedded log.
+    pub(crate) fn bootstrap(&self) -> &str {
+        match &self.on {
+            On::Kafka(addresses, _) => addresses,
+            On::Embedded => "",
+        }
+    }
+
     pub(crate) fn is_kafka(&self) -> bool {
         matches!(self.on, On::Kafka(..))
     }
@@ -113,14 +121,14 @@ impl Site {
 
     /// Seconds of processor time of our processes and of the broker.
     fn used(&self) -> Result<f64> {
-        let broker = match &self.on {
-            On::Kafka(_, Some(_)) => {
-                let pid = fs::read_to_string(self.folder.path().join("brokers/node-1/pid"));
-                machine::used(pid.context("find the broker's process")?.trim().parse()?)?
-            }
-            _ => 0.0,
-        };
-        Ok(broker + self.used.get())
+        Ok(self.broker_used()? + self.used.get())
+    }
+
+    /// Seconds of processor time of the broker, if it is ours.
+    pub(crate) fn broker_used(&self) -> Result<f64> {
+        let On::Kafka(_, Some(_)) = &self.on else { return Ok(0.0) };
+        let pid = fs::read_to_string(self.folder.path().join("brokers/node-1/pid"));
+        machine::used(pid.context("find the broker's process")?.trim().parse()?)
     }
 }
 
