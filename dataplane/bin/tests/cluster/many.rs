@@ -1,5 +1,7 @@
 //! Two hundred Processors on one dataplane: what they cost, and that each is served.
 
+use std::time::Duration;
+
 use super::{
     service::{Publisher, Service},
     site::{Site, processor},
@@ -10,6 +12,8 @@ const PROCESSORS: usize = 200;
 const THREADS: u64 = 2_000;
 const KIB: u64 = 256 << 10;
 const EVENTS: u32 = 3;
+/// Two hundred groups are joined, beside what other tests do.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[test]
 fn two_hundred_processors_fit_into_one_dataplane() {
@@ -20,14 +24,16 @@ fn two_hundred_processors_fit_into_one_dataplane() {
     site.write("many.yaml", &all.join("---\n"));
     let (_control, address) = site.control("127.0.0.1:0");
     let plane = site.plane("one", address);
-    plane.process.until("all are served", || plane.get("/readyz").0 == 200);
+    plane.process.until_within(PATIENCE, "all are served", || plane.get("/readyz").0 == 200);
 
     let mut publisher = Publisher::connect(plane.http);
     for number in 0..EVENTS {
         assert!(publisher.publish("k", number));
     }
     let expected = PROCESSORS * EVENTS as usize;
-    plane.process.until("each Processor has each event", || service.received().len() >= expected);
+    plane
+        .process
+        .until_within(PATIENCE, "each Processor has each event", || service.received().len() >= expected);
     assert_eq!(service.received().len(), expected, "and none twice");
 
     let (threads, most) = (plane.process.proc("Threads"), plane.process.proc("VmHWM"));

@@ -173,10 +173,16 @@ impl Process {
     }
 
     #[track_caller]
-    pub(super) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(super) fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        self.until_within(PATIENCE, what, holds);
+    }
+
+    /// The same for what takes longer than anything else.
+    #[track_caller]
+    pub(super) fn until_within(&self, patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
         let since = Instant::now();
         while !holds() {
-            assert!(since.elapsed() < PATIENCE, "waited in vain until {what}; the log:\n{}", self.log());
+            assert!(since.elapsed() < patience, "waited in vain until {what}; the log:\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }
