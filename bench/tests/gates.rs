@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use evhub_bench::steps;
 use serde::{Deserialize, Serialize};
 
-/// How far instructions may be from the committed number, in percent: compilers differ by less, and a copy too many costs
-/// more.
-const MARGIN: f64 = 5.0;
+/// How many more instructions than the committed number there may be, and how many fewer, in percent. A copy too many costs more;
+/// what the compiler inlines into a small step, as its neighbours are edited, moves it by a few.
+const MARGIN: (f64, f64) = (5.0, 10.0);
 /// How often a step is done: start-up is the same for both and falls out of their difference.
 const TIMES: (u32, u32) = (100, 300);
 
@@ -49,10 +49,10 @@ fn one_copy_too_many_is_noticed() {
     assert!(off(slower, wanted).is_some(), "its instructions alone pass: {planted:?}");
 }
 
-/// What is wrong with a cost. Cheaper is wrong too: the number is no gate any more until it is written anew.
+/// What is wrong with a cost. Much cheaper is wrong too: the number is no gate any more until it is written anew.
 fn off(found: Cost, wanted: Cost) -> Option<String> {
     let percent = 100.0 * (found.instructions / wanted.instructions - 1.0);
-    let instructions = percent.abs() > MARGIN;
+    let instructions = percent > MARGIN.0 || percent < -MARGIN.1;
     let allocations = (found.allocations - wanted.allocations).abs() > 0.05;
     (instructions || allocations).then(|| {
         let Cost { instructions, allocations } = wanted;
