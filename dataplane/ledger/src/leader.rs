@@ -5,8 +5,8 @@
 //! 1. become the producer of the shard's transactional id: every transaction of a predecessor is decided then, and it
 //!    decides no other;
 //! 2. only then ask for the end of the state topic, and read up to there;
-//! 3. write that it leads, alone in a transaction: where that lies tells whether it has read all there is. A broker that is
-//!    behind tells an end that is not the end, and whoever believes it fires again what has fired, and loses the rest;
+//! 3. write that it is about to lead, alone in a transaction: where that lies tells whether it has read all there is. A broker
+//!    that is behind tells an end that is not the end, and whoever believes it fires again what has fired, and loses the rest;
 //! 4. follow the commands from where the state says that they are applied;
 //! 5. one transaction at a time: what fires, what changes, and how far commands are applied;
 //! 6. answer when it is committed, and not before; and only then give the commands up.
@@ -16,6 +16,7 @@
 
 mod planted;
 mod queued;
+mod step;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -23,10 +24,13 @@ use std::{
 };
 
 use evhub_event::Record;
-use evhub_journal::{Place, Position, Stored};
+use evhub_journal::{Position, Stored};
 
-pub use self::planted::{Deviation, Planted};
 use self::queued::Queued;
+pub use self::{
+    planted::{Deviation, Planted},
+    step::{Behind, Cause, Event, Spot, Step},
+};
 use crate::{
     Answer, Command, Listed, TimerId,
     quarantine::Quarantine,
@@ -58,86 +62,6 @@ pub struct Rules {
     pub applied: u64,
     /// The planted mistake of a test.
     pub planted: Planted,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// It is the producer of the transactional id.
-    Became,
-    /// The state's partition begins and ends here.
-    Ends(u64, u64),
-    /// Records of the state, and where to read on.
-    Read(Vec<Stored>, u64),
-    /// Commands, in their order.
-    Commands(Vec<Stored>),
-    /// Events that were read back; `None` is one that cannot be.
-    Fetched(Vec<(TimerId, Option<Timer>)>),
-    /// Events that were read back before they are due, with their places; maybe not all.
-    Came(Vec<(u64, Timer)>),
-    /// The transaction is committed; its records lie here.
-    Committed(Vec<Position>),
-    /// A step failed, or ended nobody knows how.
-    Failed(Cause),
-    /// Time has passed.
-    Woken,
-}
-
-/// Why a step failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Somebody else has the transactional id.
-    Fenced,
-    /// Nothing of the transaction will be seen: one of its topics may be at fault.
-    Refused,
-    /// Anything else.
-    Doubt,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Become the producer of the shard's transactional id.
-    Become,
-    /// Ask where the state's partition begins and ends.
-    Ask,
-    /// Read the state from here.
-    Read(u64),
-    /// Hand commands over from here on, and none that were read before.
-    Follow(u64),
-    /// Read these events back.
-    Fetch(Vec<(TimerId, u64)>),
-    /// Read these back beside everything else: nothing waits for them.
-    Ahead(Vec<(TimerId, u64)>),
-    /// Commit these as one transaction.
-    Commit(Vec<(String, Spot, Record)>),
-    /// Say this to whoever appended the command at this offset.
-    Answer(u64, Answer),
-    /// Give up the commands before this one: they are applied.
-    Trim(u64),
-    /// A record cannot be read; it is passed over.
-    Passed(u64, String),
-    /// The state goes on behind the end that was told: it failed, and is to be read anew.
-    Behind(Behind),
-    /// The shard cannot be led by this version.
-    Refuse(Unreadable),
-}
-
-/// The end of the state that a broker told, and where the record lies that was to be the first behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a broker is behind: it told that the state ends at {told}, and the next record lies at {lies}")]
-pub struct Behind {
-    told: u64,
-    lies: u64,
-}
-
-/// Where a record of a transaction goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spot {
-    /// As its key says, and anywhere without one.
-    ByKey,
-    /// This partition.
-    Partition(u32),
 }
 
 /// How far a leader has come.
@@ -271,7 +195,10 @@ impl Leader {
         let Phase::Working = self.phase else { return None };
         let next = self.shard.next(|topic| self.quarantine.is_suspect(topic));
         let beat = self.beat.saturating_add(BEAT);
-        let suspects = self.quarantine.next().filter(|_| self.shard.pending() > 0);
+        let suspects = self
+            .quarantine
+            .suspects()
+            .filter_map(|(suspect, until)| Some(self.shard.next(|topic| topic != suspect)?.max(until)));
         next.into_iter().chain(suspects).chain([beat]).min()
     }
 
@@ -320,7 +247,7 @@ impl Leader {
 
     fn became(&mut self, now: i64, steps: &mut Vec<Step>) {
         if self.rules.planted.is(Deviation::BecomingAfterReading) {
-            return self.loaded(steps);
+            return self.loaded();
         }
         if let Some((start, end)) = self.early.take() {
             self.phase = Phase::Loading(end);
@@ -371,15 +298,14 @@ impl Leader {
             self.phase = Phase::Becoming;
             steps.push(Step::Become);
         } else {
-            self.loaded(steps);
+            self.loaded();
         }
     }
 
-    fn loaded(&mut self, steps: &mut Vec<Step>) {
+    fn loaded(&mut self) {
         self.progress.term += 1;
         self.progress.leader.clone_from(&self.rules.address);
         self.phase = Phase::Working;
-        steps.push(Step::Follow(self.progress.applied));
     }
 
     // === working ===
@@ -395,6 +321,8 @@ impl Leader {
         for (id, timer) in events {
             if timer.is_none() {
                 steps.push(Step::Passed(self.progress.applied, format!("the event of timer {id} is gone")));
+            } else {
+                self.missed.remove(&id);
             }
             self.shard.fetched(id, timer);
         }
@@ -410,9 +338,7 @@ impl Leader {
             self.phase = Phase::Standing;
             return;
         }
-        let missing = self.shard.missing(now);
-        let lacking = self.queue.front().and_then(|queued| self.shard.lacks(queued.command.as_ref().ok()?));
-        let missing: Vec<_> = lacking.into_iter().chain(missing).collect();
+        let missing = self.missing(now);
         if !missing.is_empty() {
             self.phase = Phase::Fetching;
             steps.push(Step::Fetch(missing));
@@ -433,6 +359,23 @@ impl Leader {
             self.trim(applied, now, steps);
         }
         self.commit(draft, progress, steps);
+    }
+
+    /// What has to be read back first: what the next command is about, and what fires in this transaction. Each is said once.
+    fn missing(&self, now: i64) -> Vec<(TimerId, u64)> {
+        let lacking = self.queue.front().and_then(|queued| self.shard.lacks(queued.command.as_ref().ok()?));
+        let missing = match self.trial(now) {
+            Some(suspect) => self.shard.missing(now, |topic| *topic != *suspect),
+            None => self.shard.missing(now, |topic| self.quarantine.is_suspect(topic)),
+        };
+        let others = missing.into_iter().filter(|(id, _)| lacking.is_none_or(|(lacking, _)| lacking != *id));
+        lacking.into_iter().chain(others).collect()
+    }
+
+    /// The suspect, if any, into which alone the next transaction fires.
+    fn trial(&self, now: i64) -> Option<Arc<str>> {
+        let may = |topic: &str| self.quarantine.rests(topic).is_some_and(|until| until <= now);
+        self.shard.overdue_in(now, may)
     }
 
     /// Has events read back before they are due, where there is room for them.
@@ -476,8 +419,7 @@ impl Leader {
     /// Fires what is due: into one suspect alone, where one may be tried again, or into all that are trusted.
     fn fire(&mut self, now: i64, draft: &mut Draft) {
         let quarantine = &self.quarantine;
-        let may = |topic: &str| quarantine.rests(topic).is_some_and(|until| until <= now);
-        match self.shard.overdue_in(now, may) {
+        match self.trial(now) {
             Some(suspect) => self.shard.fire(now, |topic| *topic != *suspect, draft),
             None => self.shard.fire(now, |topic| quarantine.is_suspect(topic), draft),
         }
@@ -553,6 +495,7 @@ impl Leader {
         }
         // How far it has come is written next, and where it can be asked.
         (self.leads, self.beat, self.phase) = (true, i64::MIN, Phase::Working);
+        steps.push(Step::Follow(self.progress.applied));
     }
 
     /// Gives up commands now and then: what is committed is never looked for again, whoever leads.
@@ -580,16 +523,5 @@ impl Leader {
             return;
         }
         steps.extend(self.begin());
-    }
-}
-
-// === impl Spot ===
-
-impl From<Spot> for Place {
-    fn from(place: Spot) -> Self {
-        match place {
-            Spot::ByKey => Self::ByKey,
-            Spot::Partition(partition) => Self::Partition(partition),
-        }
     }
 }

@@ -56,9 +56,9 @@ impl Quarantine {
         self.0.get(topic).map(|suspect| suspect.until)
     }
 
-    /// When the first one that rests may be tried again.
-    pub(crate) fn next(&self) -> Option<i64> {
-        self.0.values().map(|suspect| suspect.until).min()
+    /// All of them, each with the instant before which nothing fires into it.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.0.iter().map(|(topic, suspect)| (&**topic, suspect.until))
     }
 
     /// The ones that failed alone.

@@ -27,6 +27,8 @@ pub(super) async fn fetch<J: Journal>(
 /// Cuts places into stretches that are read as one.
 fn stretches(mut places: Places) -> Vec<Places> {
     places.sort_unstable_by_key(|(_, offset)| *offset);
+    // A record is handed out once.
+    places.dedup();
     let mut stretches: Vec<Places> = Vec::new();
     for place in places {
         let goes_on = |stretch: &&mut Places| {
@@ -83,6 +85,7 @@ mod tests {
         };
         assert_eq!(cut(&[]), Vec::<Vec<u64>>::new());
         assert_eq!(cut(&[9, 3, 5]), [[3, 5, 9]]);
+        assert_eq!(cut(&[5, 3, 5]), [[3, 5]], "each is read once");
         assert_eq!(cut(&[5 + APART, 5]), [[5, 5 + APART]]);
         assert_eq!(cut(&[6 + APART, 5]), [[5], [6 + APART]]);
         let long = cut(&(0..READ.0 + 2).collect::<Vec<_>>());

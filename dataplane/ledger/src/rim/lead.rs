@@ -33,6 +33,8 @@ use crate::{
 const READ: (usize, usize) = (2_048, 4 << 20);
 /// How many answers are kept for whoever has not asked yet.
 const MOST_ANSWERS: usize = 4_096;
+/// How many messages are taken at once.
+const MOST_HEARD: usize = 1_024;
 /// How many commands that are applied may lie in the log.
 const APPLIED: u64 = 10_000;
 /// How often it looks for what it has just committed, and how long after each time.
@@ -172,7 +174,8 @@ impl<J: Journal> Lead<J> {
     async fn heard(&mut self, message: Message) -> Vec<Event> {
         let (mut commands, mut events) = (Vec::new(), Vec::new());
         let mut next = Some(message);
-        while let Some(message) = next {
+        for _ in 0..MOST_HEARD {
+            let Some(message) = next else { break };
             match message {
                 Message::Commands(reading, records) if reading == self.reading => {
                     if let Some(last) = records.last() {
@@ -186,7 +189,11 @@ impl<J: Journal> Lead<J> {
                 Message::Question(Question::Ask(offset, command), reply) => {
                     self.asked(offset, *command, reply);
                 }
-                Message::Question(question, reply) => self.looked(question, reply).await,
+                Message::Question(question, reply) => {
+                    // It may read the log, and whoever asks again and again is not to keep what is due waiting.
+                    self.looked(question, reply).await;
+                    break;
+                }
                 Message::Doubtful(wanted, reply) => self.doubted(&wanted, reply),
             }
             next = self.inbox.1.try_recv().ok();
@@ -468,7 +475,10 @@ impl<J: Journal> Lead<J> {
                 {
                     return self.failed(&error, stopped).await;
                 }
-                self.failures = 0;
+                // That it is about to lead is no success yet.
+                if self.leader.leads() {
+                    self.failures = 0;
+                }
                 return Event::Committed(positions);
             }
             Err(error) => error,

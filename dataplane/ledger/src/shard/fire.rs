@@ -39,14 +39,16 @@ impl Shard {
         }
     }
 
-    /// Events that are due by now, or soon, and have to be read back first: of no more than one transaction fires.
-    pub fn missing(&self, now: i64) -> Vec<(TimerId, u64)> {
-        if self.timers.is_empty() || self.table.next(|_| false).is_none_or(|due| due > now) {
+    /// Events that are due by now, or soon, in topics that are not barred, and have to be read back first: of no more than one
+    /// transaction fires.
+    pub fn missing(&self, now: i64, barred: impl Fn(&str) -> bool) -> Vec<(TimerId, u64)> {
+        let barred = |line: u32| barred(&self.destinations[line as usize].topic);
+        if self.timers.is_empty() || self.table.next(barred).is_none_or(|due| due > now) {
             return Vec::new();
         }
         let absent = self.table.soon(now.saturating_add(AHEAD.1), MOST.0).filter_map(|timer| {
             let (id, pending) = self.timers.at(timer).filter(|(_, pending)| pending.whole.is_none())?;
-            pending.at().map(|at| (id, at))
+            pending.at().filter(|_| !barred(pending.destination)).map(|at| (id, at))
         });
         absent.take(AHEAD.0).collect()
     }

@@ -513,6 +513,8 @@ impl World {
             }
             Step::Fetch(places) => {
                 self.seen.fetched += 1;
+                let once: BTreeSet<_> = places.iter().collect();
+                assert_eq!(once.len(), places.len(), "an event is asked for twice at once");
                 Some(Event::Fetched(
                     places.into_iter().map(|place| (place.0, self.fetch(shard, place))).collect(),
                 ))
