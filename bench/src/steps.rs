@@ -209,7 +209,7 @@ fn snapshot(filter: &serde_json::Value) -> Snapshot {
     };
     let objects =
         vec![resource(Kind::Producer, "orders", producer), resource(Kind::Processor, "billing", processor)];
-    compile(&World { settings, objects }).snapshot
+    compile(&World::new(settings, objects)).snapshot
 }
 
 fn resource(kind: Kind, name: &str, spec: serde_json::Value) -> Object {

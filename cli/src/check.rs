@@ -89,7 +89,7 @@ fn verdicts(mut objects: Vec<evhub_compile::Object>, now: Option<i64>) -> Compil
         // Where a hub will keep its events nobody knows here.
         log: Log::Kafka(vec![Grant::ANY]),
     };
-    compile(&World { settings, objects })
+    compile(&World::new(settings, objects))
 }
 
 fn table(verdicts: &[Verdict], style: Style) -> String {

@@ -100,7 +100,7 @@ impl Folder {
         match self.read().await {
             Ok(true) => {
                 publish(self.current());
-                let Snapshot { generation, producers, processors } = self.current.as_ref();
+                let Snapshot { generation, producers, processors, .. } = self.current.as_ref();
                 let (producers, processors) = (producers.len(), processors.len());
                 info!(%generation, producers, processors, "the folder changed; what it says now runs");
             }
@@ -124,7 +124,7 @@ impl Folder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let made = |resource: &Resource| made(self.journal.as_ref()?, &self.settings.prefix, resource);
         self.identities.assign(&mut objects, now, made);
-        let world = World { settings: self.settings.clone(), objects };
+        let world = World::new(self.settings.clone(), objects);
         let settled = settle::settle(&world, &self.identities.standing());
         self.telling.verdicts(&self.dir, &settled, loaded.warnings);
         self.identities.save(&settled)?;

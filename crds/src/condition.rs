@@ -111,7 +111,7 @@ pub enum Reason {
     EvhubAppDenied,
     /// `Accepted`: the administrator does not allow this topic.
     TopicDenied,
-    /// `Accepted`: an older Producer has this topic.
+    /// `Accepted`: an older Producer has this topic, or it is being deleted with one that is gone, which passes by itself.
     TopicTaken,
     /// `Accepted`: a schedule's crontab cannot be read.
     InvalidCron,

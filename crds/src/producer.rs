@@ -181,13 +181,17 @@ pub struct Topic {
     #[x_kube(validation = rules::quantity(rules::RETENTION_BYTES))]
     pub retention_bytes: Option<Quantity>,
     /// Other settings of the topic in Kafka, by Kafka's names, such as `compression.type: zstd`; a number or a boolean in
-    /// quotes. None that evhub manages: they follow from the fields above. The embedded log has none of them.
+    /// quotes. None that evhub manages: they follow from the fields above. One that brokers refuse is told by `TopicReady`, and
+    /// the topic is as it was before. One that is taken out is again as the brokers' own setting says. Of an adopted topic they
+    /// are only compared, and never changed. The embedded log has none of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32, "additionalProperties" = { "type": "string", "maxLength": 1024 }))]
     #[x_kube(validation = rules::config_not_managed())]
     pub config: BTreeMap<String, String>,
-    /// What becomes of the topic when this Producer is deleted. `Retain`: it stays, with its events. `Delete`: it is
-    /// deleted, unless it was adopted. The embedded log keeps it until its events are as old as `retention` says.
+    /// What becomes of the topic when this Producer is deleted. `Retain`: it stays, with its events. `Delete`: it goes, with
+    /// all events that were not delivered yet, when the operator sees the deletion; what nobody saw, and a topic with a
+    /// `name` of its own, stays. Another Producer of this name waits until it is gone, and begins empty. The embedded log
+    /// keeps it until its events are as old as `retention` says; `evhub control` keeps it in any case.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }

@@ -8,18 +8,20 @@
 //! - [`secure`]: how that connection is secured
 //! - `session`: one connection to who serves control
 //! - `settle`: makes what runs ready, and finds out whether it is
+//! - `removal`: deletes the topics of Producers that were deleted
 //! - `observe`: how Processors are doing, in orders of magnitude
 //! - `kept`: the copy on disk; `shared`: the copy in the log
 
 mod kept;
 mod observe;
+mod removal;
 pub mod secure;
 mod session;
 mod settle;
 pub mod shared;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -122,7 +124,7 @@ impl Follow {
 
     /// Runs a copy, if there is nothing better.
     fn begin_with(&self, snapshot: Snapshot, source: Source) {
-        let Snapshot { generation, producers, processors } = &snapshot;
+        let Snapshot { generation, producers, processors, .. } = &snapshot;
         let (generation, producers, processors) = (*generation, producers.len(), processors.len());
         match self.adopt(snapshot, source) {
             Adopted::New => {

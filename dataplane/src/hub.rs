@@ -199,6 +199,11 @@ impl Dues {
         });
     }
 
+    /// Says that this topic does not exist any more.
+    pub fn gone(&self, topic: &str) {
+        self.0.send_if_modified(|known| known.contains(topic) && Arc::make_mut(known).remove(topic));
+    }
+
     /// Whether it is known to exist.
     pub fn has(&self, topic: &str) -> bool {
         self.0.borrow().contains(topic)

@@ -89,8 +89,10 @@ async fn look<J: Journal>(hub: &Hub<J>) -> Result<(), evhub_journal::Error> {
             hub.inboxes.made(name);
         }
         for route in &processor.routes {
-            if !hub.dues.has(&route.due_topic) && hub.journal.look_up(&route.due_topic).await?.is_some() {
-                hub.dues.made(&route.due_topic);
+            match hub.journal.look_up(&route.due_topic).await? {
+                Some(_) => hub.dues.made(&route.due_topic),
+                // It was deleted: whoever would read it would otherwise be told for ever that it is there.
+                None => hub.dues.gone(&route.due_topic),
             }
         }
     }

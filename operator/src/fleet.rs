@@ -136,6 +136,12 @@ impl Fleet {
         Self { running: vec![generation], ..Self::default() }
     }
 
+    /// One that runs this, and of which something is not ready there.
+    #[cfg(test)]
+    pub(crate) fn hindered(generation: Generation, what: (Kind, Name), why: &str) -> Self {
+        Self { unready: BTreeMap::from([(what, ("a".to_owned(), why.to_owned()))]), ..Self::at(generation) }
+    }
+
     /// Whether there is anybody.
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()

@@ -10,7 +10,7 @@ use std::{
 use evhub_compile::Settings;
 use evhub_control::{Control, Rollout};
 use evhub_crds::Kind;
-use evhub_routing::{Name, Snapshot};
+use evhub_routing::{Name, Producer, Removal, Snapshot};
 use jiff::Timestamp;
 use kube_client::Client;
 use tokio::{
@@ -18,14 +18,15 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     doing::Watched,
     doubt::Doubts,
     fleet::Fleet,
-    index::{Key, Mirror, Seen, Slice, Stored},
+    index::{Change, Key, Mirror, Seen, Slice, Stored},
     meters::Meters,
+    removal::{Became, Removing},
     secrets::{self, Known},
     told::Told,
     watch::{self, News, What, Word},
@@ -161,6 +162,7 @@ struct Leader<'a> {
     named: BTreeSet<Name>,
     reads_since: Option<Instant>,
     decided: Decided,
+    removing: Removing,
     fleet: Fleet,
     doubts: Doubts,
     /// Something has changed that decides what is to run.
@@ -197,6 +199,7 @@ impl<'a> Leader<'a> {
             named: BTreeSet::new(),
             reads_since: None,
             decided: Decided::default(),
+            removing: Removing::default(),
             fleet: Fleet::default(),
             doubts: Doubts::default(),
             is_stale: false,
@@ -218,6 +221,9 @@ impl<'a> Leader<'a> {
         let News { of: (what, namespace), told } = news;
         match (what, told) {
             (What::Ours(kind), Word::Ours(change)) => {
+                if let (Kind::Producer, Change::Deleted(name, deleted)) = (kind, &change) {
+                    self.remove(name, deleted);
+                }
                 self.ours.entry((kind, namespace)).or_default().take(change);
                 self.is_stale = true;
             }
@@ -231,6 +237,20 @@ impl<'a> Leader<'a> {
             }
             (_, Word::Failed(_)) => drop(self.context.meters.watch_failures.inc()),
             (What::Services | What::Slices, Word::Ours(_)) => {}
+        }
+    }
+
+    /// Has dataplanes delete the topics of a Producer that was deleted, if that is what it said.
+    fn remove(&mut self, name: &Name, deleted: &Stored) {
+        let Some(ran) = self.decided.snapshot().producers.get(name).filter(|ran| ran.uid == deleted.uid)
+        else {
+            return;
+        };
+        let topic = ran.topic.as_str();
+        if self.removing.deleted(&self.context.settings.prefix, ran, deleted, Instant::now()) {
+            warn!(producer = %name, uid = deleted.uid, topic, "deleted, and its topics go with it, as its deletionPolicy says");
+        } else if ran.brokers.delete {
+            warn!(producer = %name, uid = deleted.uid, topic, "deleted, and its topic stays whatever its deletionPolicy says");
         }
     }
 
@@ -291,8 +311,9 @@ impl<'a> Leader<'a> {
         let services = services.map(|(name, seen)| (name.clone(), seen.service.clone())).collect();
         let secrets = Arc::clone(&self.secrets);
         let mut decided = std::mem::take(&mut self.decided);
-        let changed =
-            decided.decide(&self.context.settings, services, secrets, self.objects(), u64::from(epoch));
+        let (ran, removals) = (Arc::clone(decided.snapshot()), self.removing.all());
+        let settings = &self.context.settings;
+        let changed = decided.decide(settings, services, secrets, self.objects(), removals, u64::from(epoch));
         for ((kind, _), mirror) in &mut self.ours {
             for (name, stored) in mirror.objects_mut() {
                 stored.learn(decided.learned(&(*kind, name.clone())));
@@ -300,11 +321,15 @@ impl<'a> Leader<'a> {
         }
         if changed {
             let snapshot = Arc::clone(decided.snapshot());
-            let Snapshot { generation, producers, processors } = snapshot.as_ref();
+            let Snapshot { generation, producers, processors, .. } = snapshot.as_ref();
             let (producers, processors) = (producers.len(), processors.len());
             let took = began.elapsed();
             info!(%generation, producers, processors, ?took, "something else is to run");
             self.context.meters.generation(*generation, producers, processors);
+            for Producer { name, topic, .. } in self.removing.unseen(&ran, &snapshot, &there) {
+                warn!(producer = %name, topic, "gone, and its topic stays: nobody saw that it was deleted");
+            }
+            self.removing.published(&snapshot);
             self.control.publish(snapshot);
         }
         self.context.meters.compiled.inc();
@@ -333,6 +358,7 @@ impl<'a> Leader<'a> {
         self.is_unsure = true;
         let is_gathering = self.is_gathering();
         self.fleet.gathers(is_gathering);
+        self.look_at_removals();
         if !self.is_known() {
             return;
         }
@@ -340,6 +366,24 @@ impl<'a> Leader<'a> {
         let all = processors.flat_map(|(_, mirror)| mirror.objects());
         let all = all.map(|(name, stored)| (name, &stored.told));
         self.watched.look(all, (Instant::now(), Timestamp::now()));
+    }
+
+    /// Finds out which topics are gone. Whoever has waited for that goes on.
+    fn look_at_removals(&mut self) {
+        for (removal, became) in self.removing.look(&self.fleet, Instant::now()) {
+            let Removal { name, uid, topic, .. } = removal.as_ref();
+            match became {
+                Became::Gone => info!(producer = %name, uid, topic, "its topics are gone with it"),
+                Became::Hindered(why) => {
+                    warn!(producer = %name, uid, topic, why, "its topics cannot be deleted; trying again");
+                    continue;
+                }
+                Became::GivenUp(why) => {
+                    error!(producer = %name, uid, topic, why, "its topics could not be deleted and stay; delete them by hand");
+                }
+            }
+            self.is_stale = true;
+        }
     }
 
     /// Takes up what dataplanes say. Returns the highest epoch that any of them knows of.

@@ -8,6 +8,7 @@
 //! - [`index`]: what an API server has, as its watches tell. Pure
 //! - [`secrets`]: Secrets that are named, read one by one. I/O
 //! - [`world`]: from that to what dataplanes are to run. Pure
+//! - [`removal`]: the topics that go with their Producers. Pure
 //! - [`fleet`]: what all dataplanes together say of one resource. Pure
 //! - [`doing`]: how Processors are doing, as far as that is told. Pure
 //! - [`told`]: what a resource's author is told in its status. Pure
@@ -26,6 +27,7 @@ pub mod fleet;
 pub mod index;
 pub mod lead;
 pub mod meters;
+pub mod removal;
 pub mod secrets;
 pub mod told;
 pub mod watch;

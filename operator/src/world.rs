@@ -9,7 +9,7 @@ use std::{
 };
 
 use evhub_compile::{
-    Kept, Object, Resource, Secret, Secrets, Service, Services, Settings, Verdict, World, secrets,
+    Kept, Object, Removals, Resource, Secret, Secrets, Service, Services, Settings, Verdict, World, secrets,
     settle::{self, Standing},
 };
 use evhub_crds::Kind;
@@ -69,6 +69,7 @@ impl Decided {
         services: BTreeMap<Name, Service>,
         secrets: Arc<BTreeMap<Name, Secret>>,
         objects: impl Iterator<Item = (Key, &'a Stored)>,
+        removals: Removals,
         epoch: u64,
     ) -> bool {
         let mut standing = Standing::new();
@@ -83,7 +84,8 @@ impl Decided {
         }
         let services = Services::Cluster(Arc::new(services));
         let secrets = Secrets::Known(secrets);
-        let world = World { settings: Settings { services, secrets, ..settings.clone() }, objects: all };
+        let settings = Settings { services, secrets, ..settings.clone() };
+        let world = World { removals, ..World::new(settings, all) };
         let settled = settle::settle(&world, &standing);
         let kept = settled.compiled.kept.keys();
         self.stands = kept.filter(|key| settled.stands_as_before(key)).cloned().collect();
@@ -103,6 +105,7 @@ impl Decided {
         if before.generation.epoch == epoch
             && next.producers == before.producers
             && next.processors == before.processors
+            && next.removals == before.removals
         {
             return false;
         }

@@ -11,6 +11,8 @@ mod leaders;
 mod plane;
 #[path = "cluster/proxy.rs"]
 mod proxy;
+#[path = "cluster/removals.rs"]
+mod removals;
 #[path = "cluster/schema.rs"]
 mod schema;
 #[path = "cluster/secrets.rs"]

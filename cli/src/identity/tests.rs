@@ -59,7 +59,7 @@ fn round_over(
         secrets: Secrets::None,
         log: Log::Embedded,
     };
-    let world = World { settings, objects };
+    let world = World::new(settings, objects);
     let settled = settle(&world, &identities.standing());
     identities.save(&settled).unwrap();
     let compiled = settled.compiled;

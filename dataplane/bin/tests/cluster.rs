@@ -7,6 +7,7 @@ mod cluster {
     mod later;
     mod many;
     mod refuses;
+    mod removed;
     mod service;
     mod site;
 }

@@ -14,6 +14,7 @@
 //! - [`chains`]: repeated events that it wants no more of
 //! - [`exchange`]: where several owners say what part of the allowance each takes
 //! - [`progress`]: how a Processor is doing
+//! - [`topics`]: what its own topics look like
 
 pub mod chains;
 pub mod dead;
@@ -25,6 +26,7 @@ pub mod progress;
 pub mod protocol;
 pub mod sender;
 mod shelf;
+pub mod topics;
 pub mod wanted;
 pub mod worker;
 

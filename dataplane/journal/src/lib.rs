@@ -28,6 +28,6 @@ pub use embedded::Embedded;
 pub use error::{CommitError, Error, Refusal, TransactError, WriteError};
 pub use traits::{Journal, Producer, Tail};
 pub use types::{
-    ClusterSettings, Committed, MAX_METADATA, Place, Polled, Position, Slice, Stored, TopicPartition,
-    TopicSettings, Transaction,
+    BrokerSettings, ClusterSettings, Committed, MAX_METADATA, Place, Polled, Position, Slice, Stored,
+    TopicPartition, TopicSettings, Transaction,
 };

@@ -5,8 +5,8 @@ use std::future::{Future, ready};
 use evhub_event::Record;
 
 use crate::{
-    CommitError, Committed, Error, Place, Polled, Position, Slice, TopicPartition, TopicSettings,
-    TransactError, Transaction, WriteError,
+    BrokerSettings, CommitError, Committed, Error, Place, Polled, Position, Slice, TopicPartition,
+    TopicSettings, TransactError, Transaction, WriteError,
 };
 
 /// The log.
@@ -22,6 +22,29 @@ pub trait Journal: Clone + Send + Sync + 'static {
     /// largest record may grow too; a smaller one than before changes nothing. Retention is what was asked last. A topic that
     /// is somebody else's is an error unless it may be adopted.
     fn ensure(&self, topic: &str, settings: TopicSettings) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The same for a topic of which brokers are told more. What they refuse of that is an error, and then the topic is as it
+    /// was. A log without brokers has no use for it.
+    fn ensure_with(
+        &self,
+        topic: &str,
+        settings: TopicSettings,
+        _brokers: &BrokerSettings,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        self.ensure(topic, settings)
+    }
+
+    /// Whether a topic could have so many partitions, as far as the log tells without making any.
+    fn may_grow(&self, _topic: &str, _partitions: u32) -> impl Future<Output = Result<(), Error>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Deletes a topic with all that it holds, and returns when it is gone; one that is not there is gone. A log that only forgets
+    /// what is old refuses.
+    fn remove(&self, topic: &str) -> impl Future<Output = Result<(), Error>> + Send {
+        let problem = "stays until its records are as old as its retention says".to_owned();
+        ready(Err(Error::Settings { topic: topic.to_owned(), problem }))
+    }
 
     /// How many partitions a topic has, as far as is known here; `None` when no such topic is. Others may have made it, or made
     /// it larger, a moment ago.

@@ -1,6 +1,10 @@
 //! What the log's users say and hear: positions, records as read, settings, commits. No I/O.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use evhub_event::Record;
 
@@ -75,6 +79,15 @@ pub struct ClusterSettings {
     pub min_in_sync: Option<u16>,
     /// The topic may be one that somebody else has made: it is evhub's from now on, with these settings.
     pub adopt: bool,
+}
+
+/// What brokers are told of a topic besides, by Kafka's names. The embedded log looks at none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerSettings {
+    /// These have these values.
+    pub set: BTreeMap<String, String>,
+    /// These were asked for before and are not any more: they are again as the brokers' own settings say.
+    pub unset: BTreeSet<String>,
 }
 
 impl ClusterSettings {

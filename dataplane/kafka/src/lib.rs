@@ -38,7 +38,8 @@ use std::{
 
 use evhub_event::Record;
 use evhub_journal::{
-    Committed, Error, Journal, Place, Position, Refusal, Slice, TopicPartition, TopicSettings, WriteError,
+    BrokerSettings, Committed, Error, Journal, Place, Position, Refusal, Slice, TopicPartition,
+    TopicSettings, WriteError,
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{debug, info, warn};
@@ -229,7 +230,24 @@ impl Journal for Kafka {
     type Producer = Producer;
 
     async fn ensure(&self, topic: &str, settings: TopicSettings) -> Result<(), Error> {
-        self.0.topics.ensure(&self.0.readers, &self.0.appender, topic, settings).await
+        self.ensure_with(topic, settings, &BrokerSettings::default()).await
+    }
+
+    async fn ensure_with(
+        &self,
+        topic: &str,
+        settings: TopicSettings,
+        brokers: &BrokerSettings,
+    ) -> Result<(), Error> {
+        self.0.topics.ensure(&self.0.readers, &self.0.appender, topic, settings, brokers).await
+    }
+
+    async fn may_grow(&self, topic: &str, partitions: u32) -> Result<(), Error> {
+        self.0.topics.may_grow(&self.0.readers, &self.0.appender, topic, partitions).await
+    }
+
+    async fn remove(&self, topic: &str) -> Result<(), Error> {
+        self.0.topics.remove(&self.0.readers, &self.0.appender, topic).await
     }
 
     fn partitions(&self, topic: &str) -> Option<u32> {

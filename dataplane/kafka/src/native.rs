@@ -1,10 +1,11 @@
 //! The few things that the Kafka crate cannot tell safely: a group's generation, a header's name that is no text, metadata
-//! that is none, which of all topics of its name one is, whether a message that failed may be in the log, where a partition ended when it was last read, who is taken for
+//! that is none, which of all topics of its name one is, single settings of a topic, whether a message that failed may be in the log, where a partition ended when it was last read, who is taken for
 //! the controller, and new credentials. All `unsafe` of this crate is here.
 
 #![allow(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString, c_char, c_void},
     ptr, slice,
     time::Duration,
@@ -17,14 +18,18 @@ use rdkafka::{
     ClientContext,
     bindings::{
         rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_request_timeout,
-        rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
-        rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
-        rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_least_significant_bits,
-        rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t, rd_kafka_consumer_group_metadata,
-        rd_kafka_consumer_group_metadata_destroy, rd_kafka_consumer_group_metadata_generation_id,
-        rd_kafka_controllerid, rd_kafka_error_code, rd_kafka_error_destroy,
-        rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t,
-        rd_kafka_get_watermark_offsets, rd_kafka_header_get_all, rd_kafka_message_headers,
+        rd_kafka_AlterConfigOpType_t, rd_kafka_ConfigResource_add_incremental_config,
+        rd_kafka_ConfigResource_destroy, rd_kafka_ConfigResource_error, rd_kafka_ConfigResource_error_string,
+        rd_kafka_ConfigResource_new, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
+        rd_kafka_IncrementalAlterConfigs, rd_kafka_IncrementalAlterConfigs_result_resources,
+        rd_kafka_ResourceType_t, rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
+        rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_topic_id,
+        rd_kafka_Uuid_least_significant_bits, rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t,
+        rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+        rd_kafka_consumer_group_metadata_generation_id, rd_kafka_controllerid, rd_kafka_error_code,
+        rd_kafka_error_destroy, rd_kafka_event_DescribeTopics_result,
+        rd_kafka_event_IncrementalAlterConfigs_result, rd_kafka_event_destroy, rd_kafka_event_error,
+        rd_kafka_event_t, rd_kafka_get_watermark_offsets, rd_kafka_header_get_all, rd_kafka_message_headers,
         rd_kafka_message_status, rd_kafka_msg_status_t, rd_kafka_queue_destroy, rd_kafka_queue_new,
         rd_kafka_queue_poll, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_sasl_set_credentials,
     },
@@ -127,6 +132,97 @@ unsafe fn told_identity(event: *mut rd_kafka_event_t) -> Result<u64, Code> {
             return Ok(0);
         }
         Ok((rd_kafka_Uuid_most_significant_bits(id) ^ rd_kafka_Uuid_least_significant_bits(id)) as u64)
+    }
+}
+
+/// What brokers refuse of one topic: their code, and what they say of it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: Code,
+    pub(crate) words: String,
+}
+
+/// Changes single settings of a topic, all of these or none; one without a value is from then on as the brokers' own setting
+/// says. Blocks.
+pub(crate) fn alter<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    changes: &BTreeMap<String, Option<String>>,
+    patience: Duration,
+) -> KafkaResult<Result<(), Refused>> {
+    let topic = CString::new(topic).map_err(KafkaError::Nul)?;
+    let mut texts = Vec::new();
+    for (name, value) in changes {
+        let value = value.as_deref().map(CString::new).transpose().map_err(KafkaError::Nul)?;
+        texts.push((CString::new(name.as_str()).map_err(KafkaError::Nul)?, value));
+    }
+    let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+    let client = client.native_ptr();
+    // SAFETY: the handle is valid as long as `client` is borrowed, the texts outlive their copies, and all that is made here is ours
+    // to destroy, once; nothing of the event is kept.
+    let told = unsafe {
+        let kind = rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        let mut resource = rd_kafka_ConfigResource_new(kind, topic.as_ptr());
+        for (name, value) in &texts {
+            let (what, value) = match value {
+                Some(value) => {
+                    (rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET, value.as_ptr())
+                }
+                None => (rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_DELETE, ptr::null()),
+            };
+            let error = rd_kafka_ConfigResource_add_incremental_config(resource, name.as_ptr(), what, value);
+            if !error.is_null() {
+                let code = rd_kafka_error_code(error);
+                rd_kafka_error_destroy(error);
+                rd_kafka_ConfigResource_destroy(resource);
+                return Err(KafkaError::AdminOp(code.into()));
+            }
+        }
+        let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS;
+        let options = rd_kafka_AdminOptions_new(client, kind);
+        rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
+        let queue = rd_kafka_queue_new(client);
+        rd_kafka_IncrementalAlterConfigs(client, &raw mut resource, 1, options, queue);
+        // It comes in any case, and says so if nobody has answered in time.
+        let event = rd_kafka_queue_poll(queue, -1);
+        let told = told_alteration(event);
+        rd_kafka_event_destroy(event);
+        rd_kafka_queue_destroy(queue);
+        rd_kafka_AdminOptions_destroy(options);
+        rd_kafka_ConfigResource_destroy(resource);
+        told
+    };
+    told.map_err(KafkaError::AdminOp)
+}
+
+/// What an event says that answers for the settings of one topic.
+///
+/// # Safety
+///
+/// The event is null or valid.
+unsafe fn told_alteration(event: *mut rd_kafka_event_t) -> Result<Result<(), Refused>, Code> {
+    // SAFETY: as promised; what it lends is valid as long as it is.
+    unsafe {
+        let failed = rd_kafka_event_error(event);
+        if failed != RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(failed.into());
+        }
+        let result = rd_kafka_event_IncrementalAlterConfigs_result(event);
+        if result.is_null() {
+            return Err(Code::OperationTimedOut);
+        }
+        let mut count = 0;
+        let resources = rd_kafka_IncrementalAlterConfigs_result_resources(result, &raw mut count);
+        if count == 0 {
+            return Err(Code::UnknownTopicOrPartition);
+        }
+        let failed = rd_kafka_ConfigResource_error(*resources);
+        if failed == RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(Ok(()));
+        }
+        let words = rd_kafka_ConfigResource_error_string(*resources);
+        let words = if words.is_null() { "".into() } else { CStr::from_ptr(words).to_string_lossy() };
+        Ok(Err(Refused { code: failed.into(), words: words.into_owned() }))
     }
 }
 

@@ -13,11 +13,11 @@ use std::{
 };
 
 use evhub_event::Record;
-use evhub_journal::{Error, Place, Refusal, TopicPartition, TopicSettings, murmur2};
+use evhub_journal::{BrokerSettings, Error, Place, Refusal, TopicPartition, TopicSettings, murmur2};
 use rdkafka::{
     Offset, TopicPartitionList,
     admin::{
-        AdminClient, AdminOptions, AlterConfig, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier,
+        AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier,
         TopicReplication,
     },
     config::FromClientConfigAndContext,
@@ -40,6 +40,8 @@ const MADE: Duration = Duration::from_millis(500);
 const TRY: Duration = Duration::from_secs(3);
 /// The least time between two tries.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How much of what brokers say of a setting is told, in characters: it ends in a resource's status.
+const WORDS: usize = 300;
 /// How long an administrator is kept that nobody needs. Nobody polls its client, so what that has to tell piles up.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,15 @@ struct Admin {
     connection: Arc<Connection>,
     client: Arc<AdminClient<Context>>,
     last: Instant,
+}
+
+/// Whether brokers are to do what they are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Only {
+    /// They do it.
+    Does,
+    /// They only say whether they would.
+    Asks,
 }
 
 /// What is known of a topic.
@@ -135,31 +146,37 @@ impl Topics {
         Ok(seen)
     }
 
-    /// See [`Journal::ensure`](evhub_journal::Journal::ensure).
+    /// See [`Journal::ensure_with`](evhub_journal::Journal::ensure_with).
     pub(crate) async fn ensure(
         &self,
         readers: &Readers,
         appender: &Appender,
         topic: &str,
         settings: TopicSettings,
+        brokers: &BrokerSettings,
     ) -> Result<(), Error> {
-        if settings.partitions == 0 {
-            return Err(wrong(topic, "needs at least one partition".to_owned()));
-        }
+        wish::sound(settings, brokers).map_err(|problem| wrong(topic, problem))?;
         let mut seen = self.settled(readers, appender, topic).await?;
         let mut largest = settings.max_record_bytes;
-        if seen.is_none() && !self.create(topic, settings).await? {
+        if seen.is_none() && !self.create(topic, settings, brokers).await? {
             // Somebody else was faster, so that its settings are to be looked at.
             seen = Some(self.await_partitions(readers, appender, topic, 1, true).await?);
         }
         let grows = seen.is_none_or(|seen| seen.partitions < settings.partitions);
         if let Some(seen) = seen {
             let live = self.describe(topic).await?;
-            wish::check(&self.current.get().prefix, topic, settings, seen, &live)
+            let connection = self.current.get();
+            let prefix = &connection.prefix;
+            wish::check(prefix, topic, settings, seen, &live, brokers)
                 .map_err(|problem| wrong(topic, problem))?;
             largest = largest.max(self.largest(topic, &live));
-            self.grow(topic, seen.partitions, settings.partitions).await?;
-            self.adjust(topic, &live, TopicSettings { max_record_bytes: largest, ..settings }).await?;
+            // One that is adopted is as it is, but for what the promises rest on.
+            let none = BrokerSettings::default();
+            let brokers = if wish::is_ours(prefix, topic) { brokers } else { &none };
+            let settings = TopicSettings { max_record_bytes: largest, ..settings };
+            // What may be refused goes first: then nothing has grown.
+            self.adjust(topic, &wish::changes(&live, settings, brokers)).await?;
+            self.grow(topic, seen.partitions, settings.partitions, Only::Does).await?;
         }
         let now = self.await_partitions(readers, appender, topic, settings.partitions, grows).await?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -196,8 +213,13 @@ impl Topics {
     }
 
     /// Makes a topic. Returns whether it was not there.
-    async fn create(&self, topic: &str, settings: TopicSettings) -> Result<bool, Error> {
-        let wish = wish::of(settings);
+    async fn create(
+        &self,
+        topic: &str,
+        settings: TopicSettings,
+        brokers: &BrokerSettings,
+    ) -> Result<bool, Error> {
+        let wish = wish::of(settings, brokers);
         let replicas = settings.cluster.replicas.map_or(-1, i32::from);
         let new = NewTopic::new(topic, settings.partitions as i32, TopicReplication::Fixed(replicas));
         let new = wish.iter().fold(new, |new, (name, value)| new.set(name, value));
@@ -205,21 +227,72 @@ impl Topics {
         match self.admin()?.ask("make a topic", ask).await?.pop() {
             Some(Ok(_)) | None => Ok(true),
             Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
+            // The client does not tell which.
+            Some(Err((_, code @ Code::InvalidConfig))) if !brokers.set.is_empty() => {
+                let what = format!("cannot be made: brokers refuse one of {}", wish::listed(brokers));
+                Err(refused(topic, &what, code))
+            }
             Some(Err((_, code))) => Err(refused(topic, "cannot be made", code)),
         }
     }
 
-    async fn grow(&self, topic: &str, count: u32, wish: u32) -> Result<(), Error> {
+    /// See [`Journal::may_grow`](evhub_journal::Journal::may_grow).
+    pub(crate) async fn may_grow(
+        &self,
+        readers: &Readers,
+        appender: &Appender,
+        topic: &str,
+        wish: u32,
+    ) -> Result<(), Error> {
+        let Some(count) = self.partitions(topic) else { return Ok(()) };
+        let asked = self.grow(topic, count, wish, Only::Asks).await;
+        let has_them = |seen: Seen| seen.partitions >= wish;
+        if asked.is_err() && self.refresh(readers, appender, topic).await?.is_some_and(has_them) {
+            // Somebody else was faster.
+            return Ok(());
+        }
+        asked
+    }
+
+    async fn grow(&self, topic: &str, count: u32, wish: u32, only: Only) -> Result<(), Error> {
         if wish <= count {
             return Ok(());
         }
         let more = NewPartitions::new(topic, wish as usize);
         let ask = |client: &AdminClient<Context>, options: &_| client.create_partitions([&more], options);
-        match self.admin()?.ask("grow a topic", ask).await?.pop() {
+        match self.admin()?.ask_so(only, "grow a topic", ask).await?.pop() {
+            Some(Ok(_)) | None => Ok(()),
             // Somebody else was faster, or a try of ours that was not answered: how many there are is looked at next.
-            Some(Ok(_) | Err((_, Code::InvalidPartitions))) | None => Ok(()),
+            Some(Err((_, Code::InvalidPartitions))) if only == Only::Does => Ok(()),
             Some(Err((_, code))) => Err(refused(topic, "cannot grow", code)),
         }
+    }
+
+    /// See [`Journal::remove`](evhub_journal::Journal::remove).
+    pub(crate) async fn remove(
+        &self,
+        readers: &Readers,
+        appender: &Appender,
+        topic: &str,
+    ) -> Result<(), Error> {
+        let until = Instant::now() + self.current.get().patience;
+        if self.settled(readers, appender, topic).await?.is_none() {
+            return Ok(());
+        }
+        let ask = |client: &AdminClient<Context>, options: &_| client.delete_topics(&[topic], options);
+        match self.admin()?.ask("delete a topic", ask).await?.pop() {
+            // Somebody else was faster, or a try of ours that was not answered.
+            Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic))) | None => {}
+            Some(Err((_, code))) => return Err(refused(topic, "cannot be deleted", code)),
+        }
+        // Whoever makes it anew must not take the old one for it.
+        while self.refresh(readers, appender, topic).await?.is_some() {
+            if Instant::now() > until {
+                return Err(Error::Unavailable(format!("topic {topic} was deleted, and is still shown")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Gives up what lies before an offset.
@@ -262,15 +335,24 @@ impl Topics {
         admin.ask("ask which topic of its name one is", ask).await
     }
 
-    /// Changes live settings that differ from the wish.
-    async fn adjust(&self, topic: &str, live: &ConfigResource, settings: TopicSettings) -> Result<(), Error> {
-        let Some(all) = wish::difference(live, settings) else { return Ok(()) };
-        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
-        let change = all.iter().fold(change, |change, (name, value)| change.set(name, value));
-        let ask = |client: &AdminClient<Context>, options: &_| client.alter_configs([&change], options);
-        match self.admin()?.ask("change a topic's settings", ask).await?.pop() {
-            Some(Ok(_)) | None => Ok(()),
-            Some(Err((_, code))) => Err(refused(topic, "keeps its settings", code)),
+    /// Changes settings of a topic, all of these or none.
+    async fn adjust(&self, topic: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let admin = self.admin()?;
+        let ask = |_: &AdminClient<Context>, _: &AdminOptions| {
+            let (client, topic, changes) = (Arc::clone(&admin.client), topic.to_owned(), changes.clone());
+            let asking =
+                tokio::task::spawn_blocking(move || native::alter(client.inner(), &topic, &changes, TRY));
+            async move { asking.await.unwrap_or(Err(KafkaError::Canceled)) }
+        };
+        match admin.ask("change a topic's settings", ask).await? {
+            Ok(()) => Ok(()),
+            Err(native::Refused { code, words }) => {
+                let words: String = words.chars().take(WORDS).collect();
+                Err(refused(topic, &format!("keeps its settings: {words}"), code))
+            }
         }
     }
 
@@ -340,10 +422,20 @@ impl Admin {
         intent: &'static str,
         question: impl Fn(&AdminClient<Context>, &AdminOptions) -> F,
     ) -> Result<T, Error> {
+        self.ask_so(Only::Does, intent, question).await
+    }
+
+    /// The same for what brokers are only to judge, perhaps.
+    async fn ask_so<T, F: Future<Output = KafkaResult<T>>>(
+        &self,
+        only: Only,
+        intent: &'static str,
+        question: impl Fn(&AdminClient<Context>, &AdminOptions) -> F,
+    ) -> Result<T, Error> {
         let until = Instant::now() + self.connection.patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let options = AdminOptions::new();
+            let options = AdminOptions::new().validate_only(only == Only::Asks);
             let options = options.request_timeout(Some(left.min(TRY))).operation_timeout(Some(left.min(TRY)));
             match question(&self.client, &options).await {
                 Err(problem) if is_silence(&problem) && left > TRY => {

@@ -62,6 +62,24 @@ pub struct Snapshot {
     pub producers: BTreeMap<Name, Arc<Producer>>,
     /// The accepted and resolved Processors.
     pub processors: BTreeMap<Name, Arc<Processor>>,
+    /// The topics that are to be deleted, by the name of the Producer that had them. That a Producer is not there says nothing
+    /// of its topic: it may be refused, or not known yet.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub removals: BTreeMap<Name, Arc<Removal>>,
+}
+
+/// The topics of a Producer that was deleted, and said that they go with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// The Producer's name, which another one may have by now.
+    pub name: Name,
+    /// Its identity, which that one does not share.
+    pub uid: String,
+    /// The topic that held its events.
+    pub topic: String,
+    /// The topic that held those that had come due; it may not be there.
+    pub due_topic: String,
 }
 
 /// A named stream that applications publish to.
@@ -120,7 +138,7 @@ pub struct Brokers {
     /// Whether it may be there already; it is then used as it is, and never deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
-    /// Whether it goes when its Producer does.
+    /// Whether it goes when its Producer is deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub delete: bool,
 }

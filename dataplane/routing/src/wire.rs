@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use proto::Update;
 
 use self::values::Wire;
-use crate::{Generation, Name, Processor, Producer, Snapshot};
+use crate::{Generation, Name, Processor, Producer, Removal, Snapshot};
 
 /// The size that parts are filled up to, in bytes. A single resource that is larger makes a larger part; the receiver's
 /// bound on a message, 4 MiB, is far above what a resource of Kubernetes can be.
@@ -56,6 +56,7 @@ pub fn parts(base: Option<&Snapshot>, snapshot: &Snapshot) -> Vec<Update> {
     let before = base.unwrap_or(&none);
     let (producers, gone_producers) = changes(&before.producers, &snapshot.producers);
     let (processors, gone_processors) = changes(&before.processors, &snapshot.processors);
+    let (removals, gone_removals) = changes(&before.removals, &snapshot.removals);
     let head = Update {
         generation: Some(snapshot.generation.encode()),
         base: base.map(|base| base.generation.encode()),
@@ -67,6 +68,12 @@ pub fn parts(base: Option<&Snapshot>, snapshot: &Snapshot) -> Vec<Update> {
     }
     for name in gone_processors {
         parts.add(name.encode(), |open| &mut open.gone_processors);
+    }
+    for name in gone_removals {
+        parts.add(name.encode(), |open| &mut open.gone_removals);
+    }
+    for removal in removals {
+        parts.add(removal.encode(), |open| &mut open.removals);
     }
     for producer in producers {
         parts.add(producer.encode(), |open| &mut open.producers);
@@ -194,6 +201,15 @@ fn apply(running: &Snapshot, next: &mut Snapshot, part: Update) -> Result<(), In
     for name in part.gone_processors {
         next.processors.remove(&Name::decode(name)?);
     }
+    for name in part.gone_removals {
+        next.removals.remove(&Name::decode(name)?);
+    }
+    for message in part.removals {
+        let name = display(message.name.as_ref());
+        let removal = Removal::decode(message).map_err(|error| error.within(&format!("removals[{name}]")))?;
+        let shared = share(running.removals.get(&removal.name), removal);
+        next.removals.insert(shared.name.clone(), shared);
+    }
     for message in part.producers {
         let name = display(message.name.as_ref());
         let producer =
@@ -239,6 +255,9 @@ impl Digest {
         }
         for processor in snapshot.processors.values() {
             add(1, processor.encode().encode_to_vec());
+        }
+        for removal in snapshot.removals.values() {
+            add(2, removal.encode().encode_to_vec());
         }
         Self(hash.digest128().to_le_bytes())
     }

@@ -14,13 +14,14 @@ use axum::{
     extract::{Request, State},
 };
 use bytes::Bytes;
+use evhub_dispatch::topics;
 use evhub_event::{
     Header, Record,
     invalid::quote,
     record::{ORIGIN, PROCESSOR_UID},
 };
 use evhub_journal::{ClusterSettings, Error, Journal, Place, TopicSettings, WriteError};
-use evhub_routing::{Processor, derived_record_bytes};
+use evhub_routing::Processor;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -215,13 +216,7 @@ async fn open_inbox<J: Journal>(api: &Api<J>, processor: &Processor) -> Result<(
         Some(_) => ClusterSettings::default(),
         None => ClusterSettings::copies(processor.replicas, processor.min_in_sync_replicas),
     };
-    let settings = TopicSettings {
-        partitions: processor.partitions,
-        max_record_bytes: derived_record_bytes(processor.event_bytes),
-        retention: Some(processor.inbox_retention()),
-        cluster,
-        ..TopicSettings::default()
-    };
+    let settings = TopicSettings { cluster, ..topics::inbox(processor) };
     api.hub.journal.ensure(&processor.inbox_topic, settings).await?;
     api.hub.inboxes.made(&processor.name);
     Ok(())

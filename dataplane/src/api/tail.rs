@@ -237,7 +237,7 @@ mod tests {
         let snapshot = Snapshot {
             generation: Generation { epoch: 1, revision: 1 },
             producers: BTreeMap::from([(producer.name.clone(), Arc::clone(&producer))]),
-            processors: BTreeMap::new(),
+            ..Snapshot::default()
         };
         Tail {
             hub: Hub::new(log, watch::channel(Arc::new(snapshot)).1),

@@ -60,12 +60,13 @@ pub(super) fn read(data: &Path) -> Result<Option<Snapshot>, Unkept> {
     }
 }
 
-/// Replaces the copy, durably. What comes from a Secret is not on disk: Processors that send such a thing begin when control
+/// Replaces the copy, durably. A copy has nothing deleted: only whoever serves control does, at the time. What comes from a Secret is not on disk: Processors that send such a thing begin when control
 /// is served again, and lose nothing by waiting.
 pub(super) fn write(data: &Path, snapshot: &Snapshot) -> Result<(), Unkept> {
     let path = data.join(FILE);
     let mut shown = snapshot.clone();
     shown.processors.retain(|_, processor| !processor.target.secret);
+    shown.removals.clear();
     evhub_lifecycle::replace(&path, &encode(&shown)).map_err(|source| Unkept { path, source })
 }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use evhub_journal::{Embedded, TopicPartition, embedded::Options};
-use evhub_routing::{Brokers, EvhubName, Generation, Name, Producer};
+use evhub_routing::{
+    Brokers, EvhubName, Generation, Growth, Name, OnExhausted, Order, Policy, Processor, Producer, Protocol,
+    Retry, RetryAfter, RetryOn, Start, Target,
+};
 
 use super::*;
 
 /// A snapshot with these Producers.
-pub(super) fn snapshot(epoch: u64, revision: u64, producers: &[&str]) -> Snapshot {
+pub(crate) fn snapshot(epoch: u64, revision: u64, producers: &[&str]) -> Snapshot {
     let producer = |name: &str| Producer {
         name: Name::new("shop", name),
         uid: name.to_owned(),
@@ -29,7 +32,65 @@ pub(super) fn snapshot(epoch: u64, revision: u64, producers: &[&str]) -> Snapsho
     };
     let producers = producers.iter().map(|name| (Name::new("shop", *name), Arc::new(producer(name))));
     let generation = Generation { epoch, revision };
-    Snapshot { generation, producers: producers.collect(), processors: BTreeMap::new() }
+    Snapshot { generation, producers: producers.collect(), ..Snapshot::default() }
+}
+
+/// A Processor that reads nothing.
+pub(crate) fn processor(name: &str) -> Processor {
+    let of = |what: &str| format!("evhub.shop.{name}.{what}");
+    let wait = Duration::from_secs(1);
+    Processor {
+        name: Name::new("shop", name),
+        uid: name.to_owned(),
+        generation: 1,
+        created: 0,
+        dispatcher_id: String::new(),
+        group: of("group"),
+        state_topic: of("state"),
+        dead_topic: of("dead"),
+        inbox_topic: of("inbox"),
+        routes: Vec::new(),
+        partitions: 1,
+        event_bytes: 1 << 10,
+        replicas: 1,
+        min_in_sync_replicas: 1,
+        filter: None,
+        delay_key: None,
+        target: Target {
+            url: "http://127.0.0.1:9/".parse().unwrap(),
+            protocol: Protocol::CloudEvents,
+            timeout: wait,
+            headers: Vec::new(),
+            service: None,
+            secret: false,
+            tls: None,
+        },
+        policy: Policy {
+            order: Order::Key,
+            max_in_flight: 8,
+            max_parked: 100,
+            max_parked_bytes: 1 << 20,
+            max_parked_per_key: 100,
+            rate_limit: None,
+            retry: Retry {
+                max_attempts: 10,
+                max_age: wait,
+                backoff: evhub_routing::Backoff {
+                    growth: Growth::Fixed,
+                    initial: wait,
+                    max: wait,
+                    jitter_percent: 0,
+                },
+                retry_after: RetryAfter { honor: true, max: wait },
+                retry_on: RetryOn::default(),
+            },
+            on_exhausted: OnExhausted::DeadLetter,
+            dead_letter_retention: wait,
+        },
+        start: Start::Earliest,
+        suspend: false,
+        resume: None,
+    }
 }
 
 #[test]

@@ -184,6 +184,7 @@ pub(super) fn snapshot(revision: u64, producers: &[&str], processors: Vec<Proces
             .map(|name| (Name::new("shop", *name), Arc::new(producer(name))))
             .collect(),
         processors: processors.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect(),
+        ..Snapshot::default()
     }
 }
 

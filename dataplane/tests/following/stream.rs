@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use evhub_dataplane::{egress::Egress, follow::Source};
 use evhub_event::kafka;
 use evhub_journal::{Journal as _, Place, TopicSettings};
-use evhub_routing::{Generation, Name, Processor, Snapshot};
+use evhub_routing::{Generation, Name, Processor, Removal, Snapshot};
 use serde_json::json;
 
 use super::sites::{Controller, Site, event, generation, names, processor, snapshot, unready};
@@ -189,5 +189,39 @@ async fn an_acknowledgement_waits_for_what_is_removed_to_end() {
     controller.publish(snapshot(2, &["orders"], vec![]));
     controller.until("it runs without", |rollout| rollout.is_at(generation(2))).await;
     assert!(!progress.listening.load(Relaxed), "it has ended by then");
+    plane.stop().await;
+}
+
+/// Only an order has a topic deleted; this log keeps it all the same, which is told until the order is taken back.
+#[tokio::test]
+async fn a_removal_is_tried_when_it_is_told_and_told_of_while_it_is_not_done() {
+    let (site, controller) = (Site::new(), Controller::start().await);
+    let plane = site.plane("a", Some(controller.address));
+    controller.publish(snapshot(1, &["orders"], vec![]));
+    controller.until("it runs", |rollout| rollout.is_at(generation(1))).await;
+    controller.publish(snapshot(2, &[], vec![]));
+    controller.until("it is gone", |rollout| rollout.is_at(generation(2))).await;
+    assert_eq!(
+        site.log.partitions("evhub.shop.orders"),
+        Some(2),
+        "that it is gone says nothing of its topic"
+    );
+
+    let mut told = snapshot(3, &[], vec![]);
+    let topic = "evhub.shop.orders".to_owned();
+    let (name, due_topic) = (Name::new("shop", "orders"), format!("{topic}.due"));
+    let removal = Removal { name: name.clone(), uid: "orders".into(), topic, due_topic };
+    told.removals.insert(name, std::sync::Arc::new(removal));
+    controller.publish(told);
+    let is_told = |rollout: &evhub_control::Rollout| {
+        unready(rollout)["a"]
+            .iter()
+            .any(|one| one.starts_with("Producer shop/orders: topic evhub.shop.orders"))
+    };
+    let rollout = controller.until("it is tried", is_told).await;
+    assert!(unready(&rollout)["a"][0].contains("stays until its records are as old"), "{rollout:?}");
+    assert!(!rollout.is_at(generation(3)));
+    controller.publish(snapshot(4, &[], vec![]));
+    controller.until("nothing is to go any more", |rollout| rollout.is_at(generation(4))).await;
     plane.stop().await;
 }

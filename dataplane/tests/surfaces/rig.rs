@@ -198,6 +198,7 @@ pub(super) fn snapshot() -> Snapshot {
         generation: Generation { epoch: 1, revision: 1 },
         producers: BTreeMap::from_iter(producers.map(|p| (p.name.clone(), Arc::new(p)))),
         processors: BTreeMap::from_iter(processors.map(|p| (p.name.clone(), Arc::new(p)))),
+        ..Snapshot::default()
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn run(data: &[u8]) {
         secrets: Secrets::Assumed,
         log: Log::Embedded,
     };
-    let mut world = World { settings, objects: loaded.objects };
+    let mut world = World::new(settings, loaded.objects);
     let compiled = compile(&world);
     assert_eq!(compiled.verdicts.len(), objects, "one verdict for each object");
     let sound: BTreeSet<_> = compiled

@@ -136,6 +136,6 @@ fn snapshot() -> Snapshot {
     Snapshot {
         generation: Generation { epoch: 1, revision: 1 },
         producers: BTreeMap::from([(name, Arc::new(producer))]),
-        processors: BTreeMap::new(),
+        ..Snapshot::default()
     }
 }

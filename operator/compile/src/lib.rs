@@ -32,8 +32,8 @@ pub use crate::{
     processor::target::secrets,
     verdict::{Finding, Verdict},
     world::{
-        Apps, Asked, Egress, Grant, Kept, Log, Mapping, Object, Origin, Resource, Secret, Secrets, Service,
-        Services, Settings, World,
+        Apps, Asked, Egress, Grant, Kept, Log, Mapping, Object, Origin, Removals, Resource, Secret, Secrets,
+        Service, Services, Settings, World,
     },
 };
 
@@ -69,7 +69,8 @@ pub fn compile(world: &World) -> Compiled {
 
     let (producers, processors): (Vec<&Resource>, Vec<&Resource>) =
         first.into_iter().partition(|resource| resource.kind == Kind::Producer);
-    let grants = producer::compile(&world.settings, &producers, &processors, &mut compiled);
+    compiled.snapshot.removals = world.removals.clone();
+    let grants = producer::compile(world, &producers, &processors, &mut compiled);
     processor::compile(&world.settings, &processors, &grants, &mut compiled);
     compiled.verdicts.sort_by(|a, b| a.rank().cmp(&b.rank()));
     compiled

@@ -2,13 +2,16 @@
 
 mod ledger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evhub_crds::{
     self as crds, Kind, ProcessorSpec, ProducerSpec, Reason, delivery::Order, processor::ProducerRef,
     producer::DeletionPolicy, rules, schema,
 };
-use evhub_routing::{Brokers, EvhubName, Ledger, Name, Producer};
+use evhub_routing::{Brokers, EvhubName, Ledger, Name, Producer, Removal};
 use serde_json::Value;
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     annotations::ALLOW_ORDER_BREAK,
     common, names,
     verdict::{Finding, Verdict, acceptable, is_resolved},
-    world::{Apps, Kept, Log, Resource, Settings},
+    world::{Apps, Kept, Log, Removals, Resource, Settings, World},
 };
 
 /// Which other namespaces' Processors may read each Producer that says so; `*` is any.
@@ -31,7 +34,7 @@ struct Taken<'a> {
 
 /// Decides on each Producer. Processors matter to one that grows.
 pub(crate) fn compile(
-    settings: &Settings,
+    World { settings, removals, .. }: &World,
     producers: &[&Resource],
     processors: &[&Resource],
     compiled: &mut Compiled,
@@ -56,6 +59,7 @@ pub(crate) fn compile(
                 findings.extend(moved(resource, &topic));
                 findings.extend(denied(settings, resource, &spec));
                 findings.extend(owners.topics.get(&topic).map(|owner| occupied(&topic, owner)));
+                findings.extend(condemned(removals, &topic));
                 findings.extend(unheard(settings, resource));
                 let ledger = ledger::ledger(settings, resource, &spec).unwrap_or_else(|wrong| {
                     findings.extend(wrong);
@@ -126,8 +130,19 @@ fn occupied(topic: &str, owner: &Name) -> Finding {
     Finding::new(Reason::TopicTaken, TOPIC, message)
 }
 
-/// What is written for brokers where there are none: so that a cluster's manifests run unchanged, and nobody believes that
-/// there are three copies.
+/// What is wrong with a topic that is being deleted: whoever had it before is gone, and what is published to it now would go as
+/// well.
+fn condemned(removals: &Removals, topic: &str) -> Option<Finding> {
+    let has = |removal: &&Arc<Removal>| removal.topic == topic || removal.due_topic == topic;
+    let owner = &removals.values().find(has)?.name;
+    let message = format!(
+        "topic {topic} is being deleted with the Producer {owner} that had it and is gone; this one begins anew when that is done"
+    );
+    Some(Finding::new(Reason::TopicTaken, TOPIC, message))
+}
+
+/// What is written and not obeyed here: where there are no brokers, so that a cluster's manifests run unchanged and nobody
+/// believes that there are three copies; and where a topic stays.
 fn unheard(settings: &Settings, resource: &Resource) -> Vec<Finding> {
     const ONE: &str = "there are no brokers here: the embedded log has one copy, and this is not obeyed";
     let told = [
@@ -140,14 +155,30 @@ fn unheard(settings: &Settings, resource: &Resource) -> Vec<Finding> {
     ];
     let is_said = |value: &&Value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
     let said = |field: &str| resource.spec.as_ref()?.get("topic")?.get(field).filter(is_said);
+    let is_embedded = settings.log == Log::Embedded;
+    let told = told.into_iter().filter(|(field, _)| is_embedded && said(field).is_some());
     let deletes = said("deletionPolicy").is_some_and(|policy| policy == "Delete");
-    let kept =
-        ("deletionPolicy", "the embedded log keeps the topic until its events are as old as retention says");
-    let told = told.into_iter().filter(|(field, _)| said(field).is_some()).chain(deletes.then_some(kept));
+    let stays = deletes.then(|| stays(settings, said("name").is_some())).flatten();
     let finding = |(field, message): (&str, &str)| {
         Finding::new(Reason::NotObeyed, Some(&format!("spec.topic.{field}")), message.to_owned())
     };
-    if settings.log == Log::Embedded { told.map(finding).collect() } else { Vec::new() }
+    told.chain(stays.map(|why| ("deletionPolicy", why))).map(finding).collect()
+}
+
+/// Why a topic stays although it is to go with its Producer, if it does.
+fn stays(settings: &Settings, has_name: bool) -> Option<&'static str> {
+    match settings.log {
+        Log::Embedded => {
+            Some("the embedded log keeps the topic until its events are as old as retention says")
+        }
+        Log::Kafka(_) if has_name => {
+            Some("a topic with a name of its own may be somebody else's as well, and stays")
+        }
+        Log::Kafka(_) if settings.services.are_told() => {
+            Some("a folder does not tell a deletion from a file that is missing for now, and the topic stays")
+        }
+        Log::Kafka(_) => None,
+    }
 }
 
 /// How EvHub's clients call it.

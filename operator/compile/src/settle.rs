@@ -90,7 +90,7 @@ fn beside(world: &World, replaced: &Standing) -> World {
     let mut objects: Vec<Object> =
         world.objects.iter().filter(|object| !is_replaced(object)).cloned().collect();
     objects.extend(replaced.values().map(|old| Object::Resource(Box::new(old.clone()))));
-    World { settings: world.settings.clone(), objects }
+    World { settings: world.settings.clone(), objects, removals: world.removals.clone() }
 }
 
 fn key(verdict: &Verdict) -> Option<(Kind, Name)> {

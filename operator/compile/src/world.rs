@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use evhub_crds::{Kind, Port, StartFrom, schema::Problem};
-use evhub_routing::{EvhubName, Name, egress::Allowed};
+use evhub_routing::{EvhubName, Name, Removal, egress::Allowed};
 use http::{HeaderValue, uri::Authority};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +17,12 @@ pub struct World {
     pub settings: Settings,
     /// The objects, in any order.
     pub objects: Vec<Object>,
+    /// The topics of Producers that were deleted, as long as dataplanes are to delete them.
+    pub removals: Removals,
 }
+
+/// Topics that are to be deleted, by the name of the Producer that had them.
+pub type Removals = BTreeMap<Name, Arc<Removal>>;
 
 /// What the administrator decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -347,6 +352,15 @@ impl FromStr for Mapping {
             return Err(InvalidMapping);
         }
         Ok(Self { service: Name::new(namespace, name), port: port.map(Into::into), address })
+    }
+}
+
+// === impl World ===
+
+impl World {
+    /// A world in which nothing is being deleted.
+    pub fn new(settings: Settings, objects: Vec<Object>) -> Self {
+        Self { settings, objects, removals: Removals::new() }
     }
 }
 

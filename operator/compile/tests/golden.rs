@@ -7,14 +7,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::Arc,
 };
 
 use evhub_compile::{
     Apps, Asked, Compiled, Egress, Kept, Log, Object, Origin, Resource, Secret, Secrets, Services, Settings,
-    Verdict, World, compile,
+    Verdict, World, compile, names,
 };
 use evhub_crds::{Kind, Reason, schema};
-use evhub_routing::{Name, Snapshot};
+use evhub_routing::{Name, Removal, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +35,9 @@ struct Case {
     secrets: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
     /// Which topics may be brought, where there is Kafka.
     kafka: Option<Vec<String>>,
+    /// The Producers whose topics are being deleted, as `NAMESPACE/NAME`.
+    #[serde(default)]
+    removals: Vec<String>,
     objects: Vec<Given>,
 }
 
@@ -127,7 +131,16 @@ fn world(case: &Case) -> World {
         Some(grants) => Log::Kafka(grants.iter().map(|text| text.parse().unwrap()).collect()),
     };
     let secrets = case.secrets.as_ref().map_or(Secrets::None, known);
-    World { settings: Settings { prefix: "evhub".into(), egress, apps, services, secrets, log }, objects }
+    let settings = Settings { prefix: "evhub".into(), egress, apps, services, secrets, log };
+    let removals = case.removals.iter().map(|text| removal(text)).collect();
+    World { removals, ..World::new(settings, objects) }
+}
+
+fn removal(text: &str) -> (Name, Arc<Removal>) {
+    let (namespace, name) = text.split_once('/').unwrap();
+    let name = Name::new(namespace, name);
+    let (topic, due_topic) = (names::events("evhub", &name), names::due("evhub", &name));
+    (name.clone(), Arc::new(Removal { name, uid: "gone".into(), topic, due_topic }))
 }
 
 fn known(given: &BTreeMap<String, BTreeMap<String, Option<String>>>) -> Secrets {

@@ -53,17 +53,15 @@ fn twins_that_differ_in_what_they_said_before_come_to_one_result() {
 }
 
 fn world(objects: Vec<Object>) -> World {
-    World {
-        settings: Settings {
-            prefix: "evhub".into(),
-            egress: Egress::Loopback,
-            apps: Apps::Any,
-            services: Services::Assumed,
-            secrets: Secrets::Assumed,
-            log: Log::Embedded,
-        },
-        objects,
-    }
+    let settings = Settings {
+        prefix: "evhub".into(),
+        egress: Egress::Loopback,
+        apps: Apps::Any,
+        services: Services::Assumed,
+        secrets: Secrets::Assumed,
+        log: Log::Embedded,
+    };
+    World::new(settings, objects)
 }
 
 fn object() -> impl Strategy<Value = Object> {

@@ -61,8 +61,6 @@ fn is(running: Option<&Running>, snapshot: &Snapshot) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use std::time::Duration;
 
     use evhub_routing::{Brokers, EvhubName, Name, Producer};
@@ -93,7 +91,7 @@ mod tests {
     fn snapshot(revision: u64, producers: &[&str]) -> Arc<Snapshot> {
         let producers = producers.iter().map(|name| (Name::new("shop", *name), producer(name))).collect();
         let generation = Generation { epoch: 1, revision };
-        Arc::new(Snapshot { generation, producers, processors: BTreeMap::new() })
+        Arc::new(Snapshot { generation, producers, ..Snapshot::default() })
     }
 
     fn applied(snapshot: &Snapshot) -> Applied {

@@ -1,7 +1,7 @@
 //! The service over a real connection, and dataplanes that are slow, silent or make no sense.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a test is no library, and may fail")]
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use evhub_control::{Control, Security, serve};
 use evhub_lifecycle::Trigger;
@@ -113,11 +113,7 @@ fn snapshot(revision: u64, producers: usize) -> Arc<Snapshot> {
     };
     let producers = (0..producers).map(|number| producer(format!("p{number}")));
     let producers = producers.map(|one| (one.name.clone(), Arc::new(one))).collect();
-    Arc::new(Snapshot {
-        generation: Generation { epoch: 1, revision },
-        producers,
-        processors: BTreeMap::new(),
-    })
+    Arc::new(Snapshot { generation: Generation { epoch: 1, revision }, producers, ..Snapshot::default() })
 }
 
 #[tokio::test]

@@ -168,43 +168,41 @@ fn what_is_merged_takes_away_what_is_told_no_more_and_leaves_what_is_theirs() {
 }
 
 fn processor(suspend: bool) -> Processor {
-    let world = evhub_compile::World {
-        settings: evhub_compile::Settings {
-            prefix: "evhub".into(),
-            egress: evhub_compile::Egress::Anywhere,
-            apps: evhub_compile::Apps::Any,
-            services: evhub_compile::Services::Assumed,
-            secrets: evhub_compile::Secrets::Assumed,
-            log: evhub_compile::Log::Embedded,
-        },
-        objects: [
-            (Kind::Producer, "orders", json!({})),
-            (
-                Kind::Processor,
-                "billing",
-                json!({
-                    "producers": [{ "name": "orders" }],
-                    "target": { "service": { "name": "billing" } },
-                    "suspend": suspend,
-                }),
-            ),
-        ]
-        .map(|(kind, name, spec)| {
-            evhub_compile::Object::Resource(Box::new(evhub_compile::Resource {
-                kind,
-                name: Name::new("shop", name),
-                uid: name.into(),
-                created: 1,
-                generation: 1,
-                kept: evhub_compile::Kept::default(),
-                origin: None,
-                asked: evhub_compile::Asked::default(),
-                unknown: Vec::new(),
-                spec: Some(spec),
-            }))
-        })
-        .into(),
+    let settings = evhub_compile::Settings {
+        prefix: "evhub".into(),
+        egress: evhub_compile::Egress::Anywhere,
+        apps: evhub_compile::Apps::Any,
+        services: evhub_compile::Services::Assumed,
+        secrets: evhub_compile::Secrets::Assumed,
+        log: evhub_compile::Log::Embedded,
     };
+    let objects = [
+        (Kind::Producer, "orders", json!({})),
+        (
+            Kind::Processor,
+            "billing",
+            json!({
+                "producers": [{ "name": "orders" }],
+                "target": { "service": { "name": "billing" } },
+                "suspend": suspend,
+            }),
+        ),
+    ]
+    .map(|(kind, name, spec)| {
+        evhub_compile::Object::Resource(Box::new(evhub_compile::Resource {
+            kind,
+            name: Name::new("shop", name),
+            uid: name.into(),
+            created: 1,
+            generation: 1,
+            kept: evhub_compile::Kept::default(),
+            origin: None,
+            asked: evhub_compile::Asked::default(),
+            unknown: Vec::new(),
+            spec: Some(spec),
+        }))
+    });
+    let world = evhub_compile::World::new(settings, objects.into());
     let compiled = evhub_compile::compile(&world);
     compiled.snapshot.processors[&Name::new("shop", "billing")].as_ref().clone()
 }

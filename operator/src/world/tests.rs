@@ -62,7 +62,8 @@ impl Site {
         let objects = self.mirrors.iter().flat_map(|(kind, mirror)| {
             mirror.objects().map(|(name, stored)| ((*kind, name.clone()), stored))
         });
-        let changed = self.decided.decide(&settings(), services(), Arc::default(), objects, epoch);
+        let changed =
+            self.decided.decide(&settings(), services(), Arc::default(), objects, Removals::new(), epoch);
         for (kind, mirror) in &mut self.mirrors {
             for (name, stored) in mirror.objects_mut() {
                 stored.learn(self.decided.learned(&(*kind, name.clone())));

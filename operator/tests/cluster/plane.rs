@@ -87,10 +87,19 @@ impl Plane {
         Arc::clone(&found.expect("it follows"))
     }
 
-    /// Says from now on that this is not ready, or that all is.
+    /// Says from now on that this Processor is not ready, or that all is.
     pub(crate) async fn lacks(&self, processor: Option<(&str, &str)>, reason: &str) {
-        let unready = processor.map(|(namespace, name)| Unready {
-            kind: Kind::Processor.into(),
+        self.says(Kind::Processor, processor, reason).await;
+    }
+
+    /// Says from now on that the topic of this Producer is not as it is to be, or that all is.
+    pub(crate) async fn lacks_topic(&self, producer: Option<(&str, &str)>, reason: &str) {
+        self.says(Kind::Producer, producer, reason).await;
+    }
+
+    async fn says(&self, kind: Kind, which: Option<(&str, &str)>, reason: &str) {
+        let unready = which.map(|(namespace, name)| Unready {
+            kind: kind.into(),
             name: Some(Name { namespace: namespace.to_owned(), name: name.to_owned() }),
             reason: reason.to_owned(),
         });

@@ -79,6 +79,12 @@ impl Publisher {
         self.send(key, number, "")
     }
 
+    /// The same; where it was accepted, if it was.
+    pub(super) fn publish_at(&mut self, key: &str, number: u32) -> Option<u64> {
+        let answer = self.post("", &event(key, number, ""));
+        header(&answer, "evhub-offset")?.parse().ok()
+    }
+
     /// The same of one that is to come later.
     pub(super) fn publish_later(&mut self, key: &str, number: u32, delay: &str) -> bool {
         self.send(key, number, &format!("evhub-delay: {delay}\r\n"))

@@ -25,6 +25,7 @@ use crate::{
     dead::Cause,
     exchange::{Ear, Exchange},
     protocol::{Behind, Planted, Rules},
+    topics,
 };
 
 /// The topics that a worker's places name by number.
@@ -182,17 +183,33 @@ impl<J: Journal> Shared<J> {
         if self.journal.look_up(&self.joined.state_topic).await?.is_some() {
             self.make_state().await?;
         }
+        // Whoever grows the Producers' topics has grown it before. Where those cannot grow it must not either: what is read
+        // together and differs is read by nobody.
         let inbox = &self.joined.inbox_topic;
-        if self.journal.look_up(inbox).await?.is_some_and(|count| count < self.joined.partitions) {
-            let settings = self.settings(inbox, self.joined.partitions);
-            let retention = Some(self.joined.inbox_retention());
-            self.journal.ensure(inbox, TopicSettings { reserved: false, retention, ..settings }).await?;
+        let is_small = self.journal.look_up(inbox).await?.is_some_and(|count| count < self.joined.partitions);
+        if is_small && self.have_sources_grown().await? {
+            self.journal.ensure(inbox, topics::inbox(&self.joined)).await?;
         }
         // How long letters are kept may have been edited since the last one was written.
         if self.journal.look_up(&self.joined.dead_topic).await?.is_some() {
             self.make_dead().await?;
         }
         Ok(())
+    }
+
+    /// Whether the Producers' topics have the partitions that they are to have.
+    async fn have_sources_grown(&self) -> Result<bool, Error> {
+        for route in &self.joined.routes {
+            self.journal.look_up(&route.topic).await?;
+        }
+        Ok(self.knows_that_sources_have_grown())
+    }
+
+    /// The same, as far as that is known here.
+    pub(super) fn knows_that_sources_have_grown(&self) -> bool {
+        self.joined.routes.iter().all(|route| {
+            self.journal.partitions(&route.topic).is_some_and(|count| count >= self.joined.partitions)
+        })
     }
 
     /// Makes the `.state` topic when it is first needed.

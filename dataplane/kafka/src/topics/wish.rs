@@ -1,15 +1,48 @@
 //! What a topic is to look like in Kafka's names, and how that compares with what it looks like. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use evhub_journal::TopicSettings;
+use evhub_journal::{BrokerSettings, TopicSettings};
 use rdkafka::admin::{ConfigResource, ConfigSource};
 
 use super::Seen;
 use crate::connection::{BATCH, OVERHEAD};
 
-/// A topic's settings in Kafka's names.
-pub(super) fn of(settings: TopicSettings) -> BTreeMap<&'static str, String> {
+/// What no topic can be made with, whatever brokers there are.
+pub(super) fn sound(settings: TopicSettings, brokers: &BrokerSettings) -> Result<(), String> {
+    if settings.partitions == 0 {
+        return Err("needs at least one partition".to_owned());
+    }
+    // Kafka's texts end there, so that something else would be set than what is written.
+    let is_cut = |(name, value): &(&String, &String)| name.contains('\0') || value.contains('\0');
+    match brokers.set.iter().find(is_cut) {
+        Some((name, _)) => Err(format!("cannot be given {name:?}: there is a NUL in it")),
+        None => Ok(()),
+    }
+}
+
+/// A topic's settings in Kafka's names: what it is asked to have besides never counts against what it must have.
+pub(super) fn of(settings: TopicSettings, brokers: &BrokerSettings) -> BTreeMap<String, String> {
+    let managed = managed(settings).into_iter().map(|(name, value)| (name.to_owned(), value));
+    brokers.set.clone().into_iter().chain(managed).collect()
+}
+
+/// What is asked for besides, as text.
+pub(super) fn listed(brokers: &BrokerSettings) -> String {
+    let all = brokers.set.iter().map(|(name, value)| format!("{name}={value}"));
+    all.collect::<Vec<_>>().join(", ").chars().take(super::WORDS).collect()
+}
+
+/// Whether a topic is this installation's by its name.
+pub(super) fn is_ours(prefix: &str, topic: &str) -> bool {
+    topic.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What follows from what the log is asked for.
+fn managed(settings: TopicSettings) -> BTreeMap<&'static str, String> {
     let TopicSettings {
         partitions: _,
         max_record_bytes,
@@ -42,8 +75,9 @@ pub(super) fn check(
     settings: TopicSettings,
     seen: Seen,
     live: &ConfigResource,
+    brokers: &BrokerSettings,
 ) -> Result<(), String> {
-    let is_ours = topic.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+    let is_ours = is_ours(prefix, topic);
     if !is_ours && !settings.cluster.adopt {
         return Err(
             "is there already and may be somebody else's: adopt it, or choose another name".to_owned()
@@ -63,7 +97,20 @@ pub(super) fn check(
             "has partitions with {has} replicas and not {wish}: reassign them with Kafka's own tools, or ask for {has}"
         ));
     }
-    Ok(())
+    // Others may count on what they have set.
+    let differs = |(name, wish): &(&String, &String)| {
+        !value(live, name).is_some_and(|has| has.eq_ignore_ascii_case(wish))
+    };
+    match brokers.set.iter().find(differs).filter(|_| !is_ours) {
+        Some((name, wish)) => {
+            let has = value(live, name).unwrap_or("nothing");
+            Err(format!(
+                "is adopted, and has {has} and not {wish} for {name}: set that with Kafka's own tools, or leave it out of \
+                 topic.config"
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The largest record that a topic takes as it is, as far as its brokers' limit tells.
@@ -75,116 +122,23 @@ pub(super) fn largest(live: &ConfigResource) -> usize {
     }
 }
 
-/// What to set so that live settings are as wished; nothing where they are. The request replaces all that were ever set on the
-/// topic, so those that are not ours go along.
-pub(super) fn difference(live: &ConfigResource, settings: TopicSettings) -> Option<BTreeMap<String, String>> {
-    let wish = of(settings);
-    if wish.iter().all(|(name, wish)| value(live, name) == Some(wish)) {
-        return None;
-    }
-    let set = live.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
-    let set = set.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)));
-    let mut all: BTreeMap<String, String> = set.collect();
-    all.extend(wish.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    Some(all)
+/// What to change so that live settings are as wished: nothing where they are, and no value where the brokers' own setting is
+/// to count again. Those that are not ours are not touched.
+pub(super) fn changes(
+    live: &ConfigResource,
+    settings: TopicSettings,
+    brokers: &BrokerSettings,
+) -> BTreeMap<String, Option<String>> {
+    let wish = of(settings, brokers);
+    let is_set = |name: &str| {
+        live.entries.iter().any(|entry| entry.name == name && entry.source == ConfigSource::DynamicTopic)
+    };
+    let back = brokers.unset.iter().filter(|name| !wish.contains_key(*name) && is_set(name));
+    let back = back.map(|name| (name.clone(), None));
+    let set = wish.iter().filter(|(name, wish)| value(live, name) != Some(wish.as_str()));
+    set.map(|(name, wish)| (name.clone(), Some(wish.clone()))).chain(back).collect()
 }
 
 fn value<'a>(live: &'a ConfigResource, name: &str) -> Option<&'a str> {
     live.entries.iter().find(|entry| entry.name == name)?.value.as_deref()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use evhub_journal::ClusterSettings;
-    use rdkafka::admin::{ConfigEntry, OwnedResourceSpecifier};
-
-    use super::*;
-
-    fn settings() -> TopicSettings {
-        TopicSettings {
-            partitions: 3,
-            max_record_bytes: 2 << 20,
-            retention: Some(Duration::from_secs(2)),
-            ..TopicSettings::default()
-        }
-    }
-
-    /// Live settings: name, value, and whether somebody set it.
-    fn live(entries: &[(&str, &str, bool)]) -> ConfigResource {
-        let entry = |(name, value, set): &(&str, &str, bool)| ConfigEntry {
-            name: (*name).to_owned(),
-            value: Some((*value).to_owned()),
-            source: if *set { ConfigSource::DynamicTopic } else { ConfigSource::Default },
-            is_read_only: false,
-            is_default: false,
-            is_sensitive: false,
-        };
-        let specifier = OwnedResourceSpecifier::Topic("t".into());
-        ConfigResource { specifier, entries: entries.iter().map(entry).collect() }
-    }
-
-    #[test]
-    fn a_wish_in_kafkas_names() {
-        let wish = of(settings());
-        let has = |name: &str| wish.get(name).map(String::as_str);
-        assert_eq!(has("retention.ms"), Some("2000"));
-        assert_eq!(has("retention.bytes"), Some("-1"));
-        assert_eq!(has("cleanup.policy"), Some("delete"));
-        assert_eq!(has("max.message.bytes"), Some("2113536"));
-        assert_eq!(has("unclean.leader.election.enable"), Some("false"));
-        assert_eq!(has("min.insync.replicas"), None);
-        // A batch may be larger than the largest record, and is refused whole over the limit.
-        let small = of(TopicSettings { max_record_bytes: 100, ..settings() });
-        assert_eq!(small.get("max.message.bytes").map(String::as_str), Some("540672"));
-        let cluster = ClusterSettings { min_in_sync: Some(2), ..ClusterSettings::default() };
-        let two = of(TopicSettings { cluster, ..settings() });
-        assert_eq!(two.get("min.insync.replicas").map(String::as_str), Some("2"));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_with_the_reason() {
-        let deletes = live(&[("cleanup.policy", "delete", false)]);
-        let seen = Seen { partitions: 3, replicas: 1, led: true };
-        let check = |topic, settings| check("evhub", topic, settings, seen, &deletes);
-        let cluster = |cluster| TopicSettings { cluster, ..settings() };
-        let adopt = ClusterSettings { adopt: true, ..ClusterSettings::default() };
-        assert_eq!(check("evhub.shop.orders", settings()), Ok(()));
-        assert_eq!(check("orders", cluster(adopt)), Ok(()));
-        for (topic, settings, why) in [
-            ("orders", settings(), "adopt it"),
-            ("evhubs.orders", settings(), "adopt it"),
-            ("evhub.a", TopicSettings { partitions: 2, ..settings() }, "cannot shrink"),
-            ("evhub.a", TopicSettings { compacted: true, ..settings() }, "is not compacted"),
-            (
-                "evhub.a",
-                cluster(ClusterSettings { replicas: Some(3), ..adopt }),
-                "1 replicas and not 3: reassign",
-            ),
-        ] {
-            let refused = check(topic, settings).unwrap_err();
-            assert!(refused.contains(why), "{refused}");
-        }
-    }
-
-    #[test]
-    fn only_a_difference_is_set_and_nobody_elses_setting_is_lost() {
-        let wish = of(settings());
-        let mut entries: Vec<_> = wish.iter().map(|(name, value)| (*name, value.as_str(), false)).collect();
-        entries.push(("segment.ms", "1000", true));
-        entries.push(("flush.ms", "9", false));
-        assert_eq!(difference(&live(&entries), settings()), None);
-        let changed = difference(&live(&entries), TopicSettings { retention: None, ..settings() }).unwrap();
-        assert_eq!(changed["retention.ms"], "-1");
-        assert_eq!((changed["segment.ms"].as_str(), changed.get("flush.ms")), ("1000", None));
-    }
-
-    #[test]
-    fn the_largest_record_is_known_where_the_limit_says_it() {
-        let limited = |bytes: usize| largest(&live(&[("max.message.bytes", &bytes.to_string(), false)]));
-        assert_eq!(limited(2 << 20), (2 << 20) - OVERHEAD);
-        assert_eq!(limited(BATCH), 0);
-        assert_eq!(largest(&live(&[])), 0);
-    }
 }

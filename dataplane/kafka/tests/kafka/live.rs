@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use evhub_event::Record;
 use evhub_journal::{
-    Chain, ClusterSettings, Error, Journal, Place, Polled, Refusal, Tail, TopicPartition, TopicSettings,
-    WriteError,
+    BrokerSettings, Chain, ClusterSettings, Error, Journal, Place, Polled, Refusal, Tail, TopicPartition,
+    TopicSettings, WriteError,
 };
 use evhub_kafka::{Connection, Kafka};
 use rdkafka::{
@@ -41,7 +41,7 @@ async fn live(tool: &AdminClient<DefaultClientContext>, topic: &str, name: &str)
 
 /// Waits until a topic's setting is this: a broker takes a change up a moment after it was acknowledged.
 async fn becomes(tool: &AdminClient<DefaultClientContext>, topic: &str, name: &str, value: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_mins(1);
     while live(tool, topic, name).await.as_deref() != Some(value) {
         assert!(Instant::now() < until, "{topic}'s {name} does not become {value}");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -233,4 +233,105 @@ async fn a_topic_that_was_deleted_and_made_again_is_told_from_the_one_before() {
     assert!(matches!(log.identity("remade.a").await, Err(Error::Unavailable(_))), "there is none");
     log.ensure("remade.a", settings).await.unwrap();
     assert_ne!(log.identity("remade.a").await.unwrap(), before);
+}
+
+fn asked(set: &[(&str, &str)], unset: &[&str]) -> BrokerSettings {
+    BrokerSettings {
+        set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        unset: unset.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_brokers_are_asked_besides_is_set_put_back_and_refused_with_their_words() {
+    let (log, tool) = log("asked").await;
+    let topic = format!("asked{}.t", std::process::id());
+    for (what, why) in [
+        (
+            asked(&[("compression.type", "zst"), ("flush.ms", "9")], &[]),
+            "one of compression.type=zst, flush.ms=9",
+        ),
+        (asked(&[("no.such", "1")], &[]), "one of no.such=1"),
+    ] {
+        let refused = log.ensure_with(&topic, settings(), &what).await.unwrap_err();
+        assert!(matches!(&refused, Error::Settings { problem, .. } if problem.contains(why)), "{refused}");
+        assert_eq!(log.look_up(&topic).await.unwrap(), None, "nothing was made");
+    }
+    log.ensure_with(&topic, settings(), &asked(&[("compression.type", "zstd")], &[])).await.unwrap();
+    assert_eq!(live(&tool, &topic, "compression.type").await.as_deref(), Some("zstd"));
+
+    // One that is refused changes nothing, whatever is asked with it.
+    let more = TopicSettings { partitions: 4, retention: Some(Duration::from_hours(1)), ..settings() };
+    let bad = asked(&[("compression.type", "gzip"), ("segment.ms", "soon")], &[]);
+    let refused = log.ensure_with(&topic, more, &bad).await.unwrap_err().to_string();
+    assert!(refused.contains("keeps its settings") && refused.contains("segment.ms"), "{refused}");
+    assert_eq!(live(&tool, &topic, "compression.type").await.as_deref(), Some("zstd"));
+    assert_eq!(live(&tool, &topic, "retention.ms").await.as_deref(), Some("-1"));
+    assert_eq!(log.look_up(&topic).await.unwrap(), Some(2), "nothing has grown");
+
+    log.ensure_with(&topic, settings(), &asked(&[("flush.ms", "777")], &["compression.type"])).await.unwrap();
+    becomes(&tool, &topic, "compression.type", "producer").await;
+    becomes(&tool, &topic, "flush.ms", "777").await;
+
+    // What others have made is only looked at.
+    let theirs = format!("theirs-{}", std::process::id());
+    made_by_a_stranger(&tool, &theirs, &[("compression.type", "lz4")]).await;
+    let other = asked(&[("compression.type", "zstd")], &[]);
+    let refused = log.ensure_with(&theirs, adopting(settings()), &other).await.unwrap_err().to_string();
+    assert!(refused.contains("has lz4 and not zstd for compression.type"), "{refused}");
+    let unset = asked(&[], &["compression.type"]);
+    log.ensure_with(&theirs, adopting(settings()), &unset).await.unwrap();
+    assert_eq!(live(&tool, &theirs, "compression.type").await.as_deref(), Some("lz4"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_topic_may_grow_is_asked_without_growing_it() {
+    let (log, _) = log("may").await;
+    let topic = format!("may{}.t", std::process::id());
+    log.ensure(&topic, settings()).await.unwrap();
+    log.may_grow(&topic, 6).await.unwrap();
+    assert_eq!(log.look_up(&topic).await.unwrap(), Some(2));
+    // More than brokers make at once.
+    let refused = log.may_grow(&topic, 50_000).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Settings { problem, .. } if problem.contains("cannot grow")),
+        "{refused}"
+    );
+    assert_eq!(log.look_up(&topic).await.unwrap(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_removed_is_gone_and_another_one_of_its_name_begins_empty() {
+    let (one, _) = log("gone").await;
+    let (other, _) = log("gone").await;
+    let topic = format!("gone{}.t", std::process::id());
+    one.ensure(&topic, settings()).await.unwrap();
+    let record = || Record { key: None, value: Some(Bytes::from_static(b"x")), headers: vec![] };
+    for log in [&one, &other] {
+        log.append(&topic, Place::Partition(0), record()).await.unwrap();
+    }
+    let before = one.identity(&topic).await.unwrap();
+    // Both are told to.
+    let (first, second) = tokio::join!(one.remove(&topic), other.remove(&topic));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(one.partitions(&topic), None);
+    one.remove(&topic).await.unwrap();
+
+    one.ensure(&topic, settings()).await.unwrap();
+    assert_ne!(one.identity(&topic).await.unwrap(), before);
+    let at = TopicPartition { topic: topic.clone(), partition: 0 };
+    let until = Instant::now() + Duration::from_mins(1);
+    let end = loop {
+        // A broker may lead it a moment before it knows that it does.
+        match one.end(&at).await {
+            Err(Error::Unavailable(_)) if Instant::now() < until => {}
+            end => break end,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(end.unwrap(), 0);
+    for (log, offset) in [(&one, 0), (&other, 1)] {
+        assert_eq!(log.append(&topic, Place::Partition(0), record()).await.unwrap().offset, offset);
+    }
 }

@@ -295,11 +295,21 @@ fn processor() -> impl Strategy<Value = Processor> {
     )
 }
 
+fn removal() -> impl Strategy<Value = Removal> {
+    (name(), word(), word(), word()).prop_map(|(name, uid, topic, due_topic)| Removal {
+        name,
+        uid,
+        topic,
+        due_topic,
+    })
+}
+
 fn snapshot() -> impl Strategy<Value = Snapshot> {
     let generation = any::<(u64, u64)>().prop_map(|(epoch, revision)| Generation { epoch, revision });
-    (generation, vec(producer(), 0..4), vec(processor(), 0..4)).prop_map(
-        |(generation, producers, processors)| Snapshot {
+    (generation, vec(producer(), 0..4), vec(processor(), 0..4), vec(removal(), 0..3)).prop_map(
+        |(generation, producers, processors, removals)| Snapshot {
             generation,
+            removals: removals.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect(),
             producers: producers.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect(),
             processors: processors.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect(),
         },
@@ -335,7 +345,7 @@ proptest! {
 
     #[test]
     fn digests_are_equal_where_the_snapshots_are(a in snapshot(), b in snapshot()) {
-        let same = (&a.producers, &a.processors) == (&b.producers, &b.processors);
+        let same = Snapshot { generation: b.generation, ..a.clone() } == b;
         prop_assert_eq!(Digest::of(&a) == Digest::of(&b), same);
         prop_assert_eq!(Digest::from_bytes(&Digest::of(&a).bytes()), Some(Digest::of(&a)));
     }

@@ -11,7 +11,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use evhub_messages as proto;
 
 use super::Invalid;
-use crate::{Brokers, EvhubName, Filter, Generation, Name, Processor, Producer, Route, Start};
+use crate::{Brokers, EvhubName, Filter, Generation, Name, Processor, Producer, Removal, Route, Start};
 
 /// A value with a message.
 pub(super) trait Wire: Sized {
@@ -101,6 +101,20 @@ impl Wire for Duration {
             return Err(Invalid::new(format!("must be below a second (got {nanos})")).within("nanos"));
         }
         Ok(Self::new(seconds, nanos))
+    }
+}
+
+impl Wire for Removal {
+    type Message = proto::Removal;
+
+    fn encode(&self) -> proto::Removal {
+        let Self { name, uid, topic, due_topic } = self.clone();
+        proto::Removal { name: Some(name.encode()), uid, topic, due_topic }
+    }
+
+    fn decode(message: proto::Removal) -> Result<Self, Invalid> {
+        let proto::Removal { name, uid, topic, due_topic } = message;
+        Ok(Self { name: needed("name", name)?, uid, topic, due_topic })
     }
 }
 

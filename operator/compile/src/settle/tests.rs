@@ -54,7 +54,7 @@ fn world(resources: &[Resource]) -> World {
         log: Log::Embedded,
     };
     let objects = resources.iter().map(|resource| Object::Resource(Box::new(resource.clone()))).collect();
-    World { settings, objects }
+    World::new(settings, objects)
 }
 
 fn running(compiled: &Compiled) -> Vec<String> {
