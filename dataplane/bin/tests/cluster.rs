@@ -5,7 +5,6 @@ mod cluster {
     mod delivers;
     mod halves;
     mod later;
-    mod many;
     mod refuses;
     mod service;
     mod site;

@@ -22,7 +22,8 @@ const fn ms(millis: u64) -> Duration {
 #[test]
 fn e2e_retry_policy() -> Result<()> {
     let mut scenario = Scenario::new("e2e_retry_policy");
-    let retry = Retry { asked: ms(2000), prompt: Some(ms(1000)), ..Retry::default() };
+    // Now and then so many fail one after the other that the breaker opens: for a second, and until a probe succeeds.
+    let retry = Retry { asked: ms(2000), prompt: Some(ms(4000)), ..Retry::default() };
     let linear = Retry { growth: Growth::Linear, initial: ms(150), max: ms(400), jitter: 10, ..retry };
     let fixed = Retry { growth: Growth::Fixed, initial: ms(250), max: ms(250), jitter: 0, ..retry };
     let aged = Retry { max_attempts: 50, max_age: ms(2000), ..fixed };

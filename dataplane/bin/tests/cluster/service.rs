@@ -85,7 +85,12 @@ impl Publisher {
     }
 
     fn send(&mut self, key: &str, number: u32, more: &str) -> bool {
-        self.post("", &event(key, number, more)).starts_with("HTTP/1.1 202 ")
+        let answer = self.post("", &event(key, number, more));
+        let accepted = answer.starts_with("HTTP/1.1 202 ");
+        if !accepted {
+            println!("event {number} of key {key} was answered: {answer}");
+        }
+        accepted
     }
 
     /// Prepares one as a half message; where that is.
