@@ -188,6 +188,7 @@ impl Process {
     }
 
     /// A figure of the kernel's about it, such as `Threads`, or `VmHWM` in KiB.
+    #[allow(dead_code, reason = "the program with many Processors asks")]
     pub(super) fn proc(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
